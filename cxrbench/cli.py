@@ -1,0 +1,79 @@
+"""The verbs of `cxrbench`. A verb's module is imported only when it is called, so that `--help` needs nothing but Python."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from cxrbench import __version__
+from cxrbench.errors import CxrError
+
+VERBS = {
+    "doctor": "what works on this machine, and what to do about the rest",
+    "synth": "synthetic chest X-rays in NIH's layout, with a known best possible AUROC",
+    "split": "which image is for training, validation and test, as a file",
+    "audit": "leakage, duplicates and oddities, before they reach a score",
+}
+EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """The same width everywhere, since the docs hold these texts."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def new_parser(prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=Help, allow_abbrev=False)
+    if sys.version_info >= (3, 14):
+        parser.color = False
+    return parser
+
+
+def overview() -> argparse.ArgumentParser:
+    verbs = "\n".join(f"  {name:<10}{text}" for name, text in VERBS.items())
+    description = f"From the PNGs of NIH ChestX-ray14 to an AUROC table that can be trusted.\n\nverbs:\n{verbs}"
+    parser = new_parser("cxrbench", description, EPILOG)
+    parser.add_argument("--version", action="version", version=f"cxrbench {__version__}")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the above")
+    return parser
+
+
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    module = importlib.import_module(f"cxrbench.commands.{verb}")
+    parser = new_parser(f"cxrbench {verb}", module.__doc__)
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def run_verb(args: argparse.Namespace) -> int:
+    """Run one verb and turn what can go wrong into one line and an exit code."""
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("cxrbench: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of the pipe went away, as in `cxrbench audit .. | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (CxrError, OSError) as error:
+        if args.debug:
+            raise
+        print(f"cxrbench: error: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, CxrError) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv:
+        overview().print_help()
+        return 2
+    verb = overview().parse_args(argv[:1]).verb
+    return run_verb(verb_parser(verb).parse_args(argv[1:]))

@@ -1,0 +1,31 @@
+"""Every failure a user can meet, as one line: what, got, allowed, what to do next."""
+
+
+class CxrError(Exception):
+    """The work failed. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, got: object = None, allowed: object = None, do: str | None = None) -> None:
+        parts = [what]
+        if got is not None:
+            parts.append(f"got {got}")
+        if allowed is not None:
+            parts.append(f"allowed: {allowed}")
+        if do is not None:
+            parts.append(do)
+        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+
+class DataError(CxrError):
+    """The files or tables given are not what they should be."""
+
+
+class UsageError(CxrError):
+    """What was asked for makes no sense, whatever the data."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown or out of range."""
