@@ -1,4 +1,4 @@
-"""The verbs of `cxrbench`. A verb's module is imported only when it is called, so that `--help` needs nothing but Python."""
+"""The verbs of `cxrbench`. A verb's module is imported only when it is called, so that help needs only Python."""
 
 import argparse
 import importlib
@@ -27,7 +27,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def new_parser(prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=Help, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, epilog=epilog, formatter_class=Help, allow_abbrev=False
+    )
     if sys.version_info >= (3, 14):
         parser.color = False
     return parser

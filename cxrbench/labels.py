@@ -33,7 +33,11 @@ LABEL_SETS: dict[str, tuple[str, ...]] = {
     "top7": ("Infiltration", "Effusion", "Atelectasis", "Nodule", "Mass", "Pneumothorax", "Consolidation"),
 }
 
-ALIASES = {"Infiltrate": "Infiltration", "Pleural Thickening": "Pleural_Thickening", "Pleural_thickening": "Pleural_Thickening"}
+ALIASES = {
+    "Infiltrate": "Infiltration",
+    "Pleural Thickening": "Pleural_Thickening",
+    "Pleural_thickening": "Pleural_Thickening",
+}
 
 
 def canonical(name: str) -> str:
@@ -42,7 +46,9 @@ def canonical(name: str) -> str:
     name = ALIASES.get(name, name)
     if name not in NIH14:
         near = difflib.get_close_matches(name, NIH14, n=1)
-        raise DataError("unknown finding", got=repr(name), allowed=", ".join(NIH14), do=f"did you mean {near[0]}?" if near else None)
+        raise DataError(
+            "unknown finding", got=repr(name), allowed=", ".join(NIH14), do=f"did you mean {near[0]}?" if near else None
+        )
     return name
 
 

@@ -1,0 +1,60 @@
+"""Options that several verbs share."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cxrbench.dataset.splits import Split
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", type=Path, required=True, metavar="CSV", help="NIH's Data_Entry CSV, either version, gzipped or not"
+    )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        default="official",
+        metavar="POLICY|FILE",
+        help="official (NIH's test patients; validation by patient from the rest), patient, image (leaks: "
+        "one patient's images in several parts), or a split of your own: a CSV or parquet file with the columns name and part, or a "
+        "folder with train_list.txt, val_list.txt and test_list.txt (default: official)",
+    )
+    parser.add_argument(
+        "--fractions",
+        metavar="A/B[/C]",
+        help="shares that add up to 100 or 1: train/val/test (default 70/10/20), for official train/val (87.5/12.5)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: one a core)",
+    )
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number
+
+
+def load_split(args: argparse.Namespace, table: "pd.DataFrame") -> "Split":
+    """The split asked for; NIH's lists, where they lie beside the CSV, are checked against it."""
+    from cxrbench.dataset.splits import check_official_lists, make_split
+
+    if args.policy == "official":
+        check_official_lists(table, args.labels.parent)
+    return make_split(table, args.policy, args.fractions, args.seed)

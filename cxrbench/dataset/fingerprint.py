@@ -1,0 +1,81 @@
+"""What makes two files the same image: equal bytes, equal pixels, or pixels that only look alike.
+
+Near duplicates are found by a difference hash of 512 bits (is a cell of a 17x17 grid brighter than its left, and
+its upper neighbour?) and confirmed by the correlation of 32x32 thumbnails. Chest X-rays resemble each other, so the
+hash is longer and the bounds are tighter than for photographs; docs/log.md has the calibration.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from cxrbench.dataset.gray import decode_gray
+from cxrbench.dataset.source import SourceImage
+from cxrbench.errors import DataError
+
+GRID, THUMBNAIL_PX = 17, 32
+NUM_WORDS = 2 * (GRID - 1) ** 2 // 64
+MAX_DISTANCE = 32  # bits of 512
+MIN_CORRELATION = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    name: str
+    bytes_sha256: bytes
+    problem: str = ""  # why it can't be decoded; then the rest is empty
+    pixels_sha256: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    words: np.ndarray | None = None  # the difference hash, uint64 [NUM_WORDS]
+    thumbnail: np.ndarray | None = None  # float32, mean 0 and length 1
+
+
+def fingerprint(image: SourceImage) -> Fingerprint:
+    bytes_sha256 = hashlib.sha256(image.data).digest()
+    try:
+        gray = decode_gray(image.data)
+    except DataError as error:
+        return Fingerprint(image.name, bytes_sha256, problem=str(error))
+    height, width = gray.shape
+    pixels_sha256 = hashlib.sha256(f"{width}x{height} ".encode() + gray.tobytes()).digest()
+    words, thumbnail = difference_hash(gray), small(gray, THUMBNAIL_PX)
+    thumbnail -= thumbnail.mean()
+    thumbnail /= max(float(np.linalg.norm(thumbnail)), 1e-6)  # a flat image stays all zeros and resembles nothing
+    return Fingerprint(image.name, bytes_sha256, "", pixels_sha256, (width, height), words, thumbnail.ravel())
+
+
+def small(gray: np.ndarray, side_px: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(gray).resize((side_px, side_px), Image.Resampling.BOX), dtype=np.float32)
+
+
+def difference_hash(gray: np.ndarray) -> np.ndarray:
+    cells = small(gray, GRID)
+    bits = [(cells[1:, 1:] > cells[1:, :-1]).ravel(), (cells[1:, 1:] > cells[:-1, 1:]).ravel()]
+    return np.packbits(np.concatenate(bits)).view(np.uint64)
+
+
+def near_pairs(words: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray) -> Iterator[tuple[int, int, int, float]]:
+    """Pairs from different groups that look alike: two rows, bits that differ, correlation.
+
+    Every pair is compared, a column of words at a time, so that the memory stays small; all 112,120 images of NIH
+    against each other's parts take seconds.
+    """
+    for group in np.unique(groups)[:-1]:
+        ours, theirs = np.flatnonzero(groups == group), np.flatnonzero(groups > group)
+        columns = np.ascontiguousarray(words[theirs].T)
+        buffer, counts = np.empty(len(theirs), np.uint64), np.empty(len(theirs), np.uint8)
+        distance = np.empty(len(theirs), np.uint16)
+        for row in ours:
+            distance[:] = 0
+            for column, word in zip(columns, words[row], strict=True):
+                np.bitwise_xor(column, word, out=buffer)
+                np.bitwise_count(buffer, out=counts)
+                distance += counts
+            for near in np.flatnonzero(distance <= MAX_DISTANCE):
+                other = theirs[near]
+                correlation = float(thumbnails[row] @ thumbnails[other])
+                if correlation >= MIN_CORRELATION:
+                    yield int(row), int(other), int(distance[near]), correlation

@@ -1,0 +1,223 @@
+"""A healthy chest: the patient's build, the posture of this visit, and the soft tissues, lungs, heart and vessels.
+
+Layers hold attenuation, so overlapping parts add up as they do in an X-ray; `draw.py` turns the sum into gray. Nothing
+here knows which findings are to be drawn: the same visit with other findings has the same chest.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrbench.dataset.phantom import bones, vessels
+from cxrbench.dataset.phantom.frame import Floats, Frame, Pose, disc, grid_px_for, ramp, spline, wide_blur
+from cxrbench.dataset.phantom.visit import Visit
+
+RIGHT, LEFT = -1, 1  # the patient's; the right lung is on the image's left
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What stays the same between a patient's visits. The plain numbers are deviations, mostly within -1 to 1."""
+
+    fat: float
+    slender: float  # height of the chest against its width
+    heart: float
+    knob: float  # of the aorta, larger with age
+    rib_slope: float
+    rib_phase: float
+    rib_strength: float
+    breasts: float  # 0 for none
+    child: float  # 0 to 1
+    vessels: int
+
+    @classmethod
+    def of(cls, visit: Visit, seed: int) -> "Build":
+        rng = np.random.default_rng([seed, visit.patient])
+        fat, slender, heart, rib_slope, rib_phase, rib_strength, breasts = np.clip(rng.standard_normal(7) / 1.6, -1, 1)
+        child = float(np.clip((14 - visit.age) / 12, 0, 1))
+        grown_woman = visit.sex == "F" and visit.age >= 14
+        return cls(
+            fat=float(fat),
+            slender=float(slender) - 0.8 * child,
+            heart=float(heart),
+            knob=float(np.clip((visit.age - 45) / 40, -1, 1)),
+            rib_slope=float(rib_slope),
+            rib_phase=float(rib_phase),
+            rib_strength=float(1 + 0.25 * rib_strength - 0.2 * np.clip((visit.age - 60) / 30, 0, 1)),
+            breasts=float(1 + 0.5 * breasts + 0.3 * fat) if grown_woman else 0.0,
+            child=child,
+            vessels=int(rng.integers(vessels.NUM_TREES)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """What changes from visit to visit."""
+
+    pose: Pose
+    portable: bool  # taken AP, mostly in bed
+    breath: float  # depth of inspiration
+    turn: float  # about the body's long axis, moves the midline
+    arm_out: float  # how far the arms are held from the body
+    dome_v: dict[int, float]  # top of the diaphragm, per side
+    angle_v: dict[int, float]  # the costophrenic angle
+
+    @classmethod
+    def of(cls, visit: Visit, build: Build, rng: np.random.Generator) -> "Posture":
+        jitter = np.clip(rng.standard_normal(10) / 1.8, -1, 1).tolist()
+        portable = visit.view == "AP"
+        scale = (0.292 if portable else 0.328) + 0.018 * jitter[0] - 0.010 * build.fat - 0.05 * build.child
+        tall = 1 + 0.07 * build.slender + 0.02 * jitter[1]
+        breath = (-0.10 if portable else 0.02) + 0.07 * jitter[2]
+        top = (0.15 if portable else 0.085) + 0.045 * jitter[3]
+        pose = Pose(
+            centre_x=0.5 + (0.030 if portable else 0.014) * jitter[4],
+            centre_y=top + 1.3 * scale * tall,
+            scale_x=scale,
+            scale_y=scale * tall,
+            tilt=(0.045 if portable else 0.02) * jitter[5],
+        )
+        dome = 0.74 + breath
+        return cls(
+            pose=pose,
+            portable=portable,
+            breath=breath,
+            turn=(0.05 if portable else 0.025) * jitter[6],
+            arm_out=(0.12 if portable else 0.35) + 0.22 * jitter[9],
+            dome_v={RIGHT: dome + 0.02 * jitter[7], LEFT: dome + 0.06 + 0.02 * jitter[7]},
+            angle_v={RIGHT: dome + 0.40 + 0.03 * jitter[8], LEFT: dome + 0.42 + 0.03 * jitter[8]},
+        )
+
+
+@dataclass(slots=True)
+class Chest:
+    """The layers of one scene, which signs then change."""
+
+    frame: Frame
+    build: Build
+    posture: Posture
+    tissue: Floats  # attenuation of the body, were there no air in it
+    air: Floats  # 0 to 1: how much of the way is lung
+    lungs: Floats  # 0 to 1: where the lungs lie
+    heart: Floats  # 0 to 1: heart and mediastinum, which have no lung in front of them worth the name
+    markings: Floats  # vessels and the lung's own texture
+    bone: Floats
+    extra: Floats  # what is added as is: breasts, signs, devices
+
+    def attenuation(self) -> Floats:
+        openness = 0.76 if self.posture.portable else 0.80
+        lung = self.air * (1 - 0.93 * self.heart)
+        total = self.tissue * (1 - openness * lung)
+        self.markings *= self.lungs * (1 - 0.93 * self.heart)
+        total += self.markings
+        total += self.bone
+        total += self.extra
+        return total
+
+
+def build_chest(visit: Visit, size_px: int, seed: int, rng: np.random.Generator) -> Chest:
+    """The chest of one visit; `rng` is the visit's own."""
+    build = Build.of(visit, seed)
+    posture = Posture.of(visit, build, rng)
+    frame = Frame.of(posture.pose, grid_px_for(size_px))
+    tissue = _tissue(frame, build, posture)
+    lungs = _lungs(frame, posture)
+    depth = wide_blur(lungs, 0.30 * posture.pose.scale_x)
+    air = lungs * (0.40 + 0.66 * ramp(depth, 0.20, 0.80))
+    heart = _heart(frame, build, posture)
+    markings = vessels.markings(frame, build.vessels)
+    extra = frame.zeros()
+    _breasts(frame, build, posture, extra)
+    bone = bones.skeleton(frame, build.rib_slope, build.rib_phase, posture.turn, posture.portable, posture.arm_out)
+    bone *= build.rib_strength
+    _gut_gas(frame, posture, rng, air)
+    return Chest(frame, build, posture, tissue, air, lungs, heart, markings, bone, extra)
+
+
+def _tissue(frame: Frame, build: Build, posture: Posture) -> Floats:
+    side = 1.17 + 0.09 * build.fat - 0.02 * posture.portable
+    lift = -0.08 if posture.portable else 0.0
+    arm = posture.arm_out
+    half = [
+        (0.40, -2.6), (0.37, -1.95), (0.43, -1.68), (0.62, -1.53 + lift), (1.0, -1.43 + lift), (1.36, -1.36 + lift), (1.60, -1.14),
+        (1.72, -0.6), (1.84 + arm, 0.3), (2.0 + 2 * arm, 1.3), (2.1 + 3 * arm, 2.4), (1.50 + 3 * arm, 2.4), (1.48 + 2 * arm, 1.3),
+        (1.40 + arm, 0.4), (1.28 + 0.04 * build.fat + 0.3 * arm, -0.10), (side + 0.01, 0.15), (side - 0.01, 0.7), (side + 0.02, 1.3),
+        (side + 0.08, 2.4),
+    ]  # fmt: skip
+    outline = spline([*half, *((-u, v) for u, v in reversed(half))])
+    window, mask = frame.polygon(outline, 0.012)
+    body = frame.zeros()
+    body[window] = mask
+    depth = wide_blur(body, 0.09)
+    # Shoulders are thin, the belly is thick, and the limits of the body thinner still.
+    thick = 1.35 + 0.30 * build.fat + 0.40 * ramp(frame.v, -1.3, 0.1) + 1.15 * ramp(frame.v, 0.45, 1.3)
+    thick += 0.75 * ramp(np.abs(frame.u), 1.15, 0.25)
+    body *= 0.12 + 0.88 * ramp(depth, 0.30, 1.0)
+    body *= thick
+    return body
+
+
+def lung_outline(posture: Posture, side: int) -> Floats:
+    dome, angle, breath = posture.dome_v[side], posture.angle_v[side], posture.breath
+    low = 0.06 if side == LEFT else 0.0
+    points = [
+        (0.24, -1.16), (0.32, -1.27), (0.46, -1.29), (0.64, -1.17), (0.82, -0.86), (0.935, -0.40), (0.98, 0.10 + breath),
+        (1.0, 0.55 + breath), (0.995, angle - 0.20), (0.972, angle - 0.03), (0.955, angle - 0.01), (0.90, angle - 0.17),
+        (0.76, dome + 0.055), (0.55, dome), (0.34, dome + 0.05 + low), (0.15, dome + 0.20), (0.10, 0.2), (0.10, -0.6), (0.16, -1.0),
+    ]  # fmt: skip
+    curve = spline(points)
+    curve[:, 0] *= side
+    return curve
+
+
+def _lungs(frame: Frame, posture: Posture) -> Floats:
+    layer = frame.zeros()
+    for side in (RIGHT, LEFT):
+        frame.paint(layer, lung_outline(posture, side), 1.0, 0.007)
+    return np.minimum(layer, 1)
+
+
+def heart_outline(build: Build, posture: Posture, growth: float = 0.0) -> Floats:
+    """The silhouette of heart and great vessels; `growth` 0 is a normal heart, 1 a plainly enlarged one."""
+    wide = 1 + 0.06 * build.heart + 0.09 * posture.portable - 0.5 * posture.breath
+    left, right = (0.57 + 0.30 * growth) * wide, (0.25 + 0.14 * growth) * wide
+    knob = 0.235 + 0.025 * build.knob
+    base = max(posture.dome_v.values()) + 0.16
+    low = base - 0.28  # where the heart is widest
+    points = [
+        (-0.14, -1.35), (-0.16, -0.95), (-0.17, -0.55), (-0.18, -0.20), (-right * 0.93, 0.10), (-right, low - 0.22), (-right * 0.88, low + 0.1),
+        (-0.12, base + 0.1), (0.2, base + 0.12), (left * 0.85, low + 0.17), (left, low), (left * 0.90, low - 0.20),
+        (left * 0.68, 0.10), (0.26 + 0.12 * growth, -0.16), (0.215, -0.32), (0.20, -0.40), (knob, -0.52), (knob * 0.93, -0.66),
+        (0.16, -0.78), (0.14, -0.95), (0.15, -1.35),
+    ]  # fmt: skip
+    curve = spline(points, steps=6)
+    curve[:, 0] += posture.turn * (curve[:, 1] + 1)
+    return curve
+
+
+def _heart(frame: Frame, build: Build, posture: Posture) -> Floats:
+    layer = frame.zeros()
+    frame.paint(layer, heart_outline(build, posture), 1.0, 0.014)
+    return layer
+
+
+def _breasts(frame: Frame, build: Build, posture: Posture, layer: Floats) -> None:
+    if not build.breasts:
+        return
+    size = 0.36 + 0.10 * build.breasts
+    centre_v = 0.62 + 0.10 * build.breasts - 0.10 * posture.portable
+    for side in (RIGHT, LEFT):
+        left, right = sorted((side * 0.05, side * 1.3))
+        window = frame.window((left, centre_v - 1.3 * size, right, centre_v + 1.3 * size))
+        u, v = frame.u[window] * side - 0.66, frame.v[window] - centre_v
+        reach = (u / (size * 1.05)) ** 2 + (v / size) ** 2
+        # Its lower edge is seen from the side and sharp; upwards it thins out.
+        shade = ramp(reach, 1.02, 0.93) * ramp(v, -0.9 * size, 0.75 * size)
+        layer[window] += 0.42 * build.breasts * shade
+
+
+def _gut_gas(frame: Frame, posture: Posture, rng: np.random.Generator, air: Floats) -> None:
+    """The stomach's bubble, under the left dome."""
+    width, height, strength = rng.uniform(0.06, 0.20), rng.uniform(0.04, 0.09), rng.uniform(0.0, 0.35)
+    centre = (0.50 + rng.uniform(-0.08, 0.08), posture.dome_v[LEFT] + 0.20 + height)
+    frame.paint(air, disc(centre, (width, height)), strength, 0.02)

@@ -1,0 +1,76 @@
+"""From a planned visit to the pixels of its X-ray."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from cxrbench.dataset.phantom import markers, noise
+from cxrbench.dataset.phantom.anatomy import build_chest
+from cxrbench.dataset.phantom.frame import Floats, Frame, Rect, resize
+from cxrbench.dataset.phantom.signs import draw_sign
+from cxrbench.dataset.phantom.visit import Visit
+from cxrbench.labels import NIH14
+
+# The heart grows first: other signs keep out of it.
+DRAW_ORDER = sorted(NIH14, key=lambda name: name != "Cardiomegaly")
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the drawn image
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    pixels: np.ndarray  # uint8 [size, size]
+    boxes: dict[str, Box]  # one per finding in visit.signs
+
+
+def draw(visit: Visit, size_px: int, seed: int) -> Drawing:
+    rng = np.random.default_rng([seed, visit.patient, visit.follow_up + 1])
+    chest = build_chest(visit, size_px, seed, rng)
+    chest.markings += noise.lung_texture(chest.frame.grid_px, rng)
+    portable = chest.posture.portable
+    tone = Tone.of(rng, portable=portable)
+    if rng.random() < (0.6 if portable else 0.06):
+        markers.add_leads(chest.frame, chest.extra, rng)
+    markers.add_markers(chest.extra, rng, portable)
+    key = [seed, visit.patient, visit.follow_up + 1]
+    boxes = {name: _box(chest.frame, draw_sign(chest, name, key), size_px) for name in DRAW_ORDER if name in visit.signs}
+    gray = tone.gray(chest.attenuation())
+    gray = resize(gray, size_px, Image.Resampling.BICUBIC)
+    noise.add(gray, rng)
+    markers.collimate(gray, rng)
+    return Drawing(np.clip(gray, 0, 255, out=gray).astype(np.uint8), boxes)
+
+
+def _box(frame: Frame, rect: Rect, size_px: int) -> Box:
+    window_y, window_x = frame.window(rect)
+    scale = size_px / frame.grid_px
+    x, y = window_x.start * scale, window_y.start * scale
+    return x, y, window_x.stop * scale - x, window_y.stop * scale - y
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """Exposure and the film curve: from attenuation to gray."""
+
+    white: float
+    black: float
+    gain: float
+    gamma: float
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, *, portable: bool) -> "Tone":
+        jitter = np.clip(rng.standard_normal(4) / 1.6, -1, 1).tolist()
+        return cls(
+            white=float(238 + 12 * jitter[0] - 8 * portable),
+            black=float(18 + 14 * jitter[1]),
+            gain=float((0.86 if portable else 1.0) * (1 + 0.16 * jitter[2])),
+            gamma=float(1.05 + 0.18 * jitter[3]),
+        )
+
+    def gray(self, attenuation: Floats) -> Floats:
+        steps = 2048
+        reach = 6.0
+        axis = np.linspace(0, reach, steps, dtype=np.float32)
+        curve = self.black + (self.white - self.black) * (1 - np.exp(-self.gain * axis)) ** self.gamma
+        index = (attenuation * (steps / reach)).astype(np.intp)
+        return curve.astype(np.float32).take(index, mode="clip")

@@ -1,0 +1,73 @@
+"""Quantum and detector noise as it is left in an 8-bit image of 1024 pixels, and the fine texture of lungs.
+
+The tiles are periodic and made once per size; each image takes its own offset and orientation. Nobody can see noise of
+one or two gray levels repeat, and drawing it afresh would cost more than the rest of the image.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from cxrbench.dataset.phantom.frame import Floats
+
+NIH_SIZE_PX = 1024
+TILE_SEED = 20170707
+# Gray levels at 1024 pixels, against brightness in steps of 32: dark air is clean, lungs grainy, dense parts smooth.
+STRENGTH = np.array([0.45, 1.35, 1.50, 1.45, 1.30, 1.15, 1.05, 0.9, 0.7], np.float32)
+
+
+@cache
+def _tile(size_px: int) -> Floats:
+    """Unit noise at 1024 pixels; at other sizes what reducing or enlarging that would leave."""
+    side = max(NIH_SIZE_PX, size_px) + 256
+    rng = np.random.default_rng(TILE_SEED)
+    spectrum = np.fft.rfft2(rng.standard_normal((side, side)))
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    per_px = max(1.0, size_px / NIH_SIZE_PX)  # noise is as wide as the detector's pixels, however finely it is drawn
+    f = np.maximum(f * per_px, 1 / 64)
+    power = 0.12 / f**1.1 * np.exp(-((f / 0.62) ** 2)) + 0.1
+    tile = np.fft.irfft2(spectrum * np.sqrt(power), s=(side, side))
+    tile /= tile.std()
+    factor = NIH_SIZE_PX // size_px
+    if factor > 1:
+        cut = side - side % factor
+        tile = tile[:cut, :cut].reshape(cut // factor, factor, cut // factor, factor).mean(axis=(1, 3))
+    return tile.astype(np.float32)
+
+
+@cache
+def _texture(grid_px: int) -> Floats:
+    """Cloudy, with more in the coarse than in the fine."""
+    side = 512
+    rng = np.random.default_rng(TILE_SEED + 1)
+    spectrum = np.fft.rfft2(rng.standard_normal((side, side)))
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
+    tile = np.fft.irfft2(spectrum / (1 + (f / 14) ** 2) ** 0.95 * (f > 4), s=(side, side))
+    tile /= tile.std()
+    if grid_px < side:
+        tile = tile.reshape(grid_px, 2, grid_px, 2).mean(axis=(1, 3))
+    return tile.astype(np.float32)
+
+
+def lung_texture(grid_px: int, rng: np.random.Generator) -> Floats:
+    """In attenuation."""
+    tile = _texture(grid_px)
+    down, right = (rng.random(2) * grid_px).astype(int)
+    return np.roll(tile, (down, right), axis=(0, 1)) * np.float32(0.035)
+
+
+def add(gray: Floats, rng: np.random.Generator) -> None:
+    """Add this exposure's noise, in place."""
+    size_px = gray.shape[0]
+    tile = _tile(size_px)
+    room = tile.shape[0] - size_px
+    down, right = (rng.random(2) * room).astype(int)
+    grain = tile[down : down + size_px, right : right + size_px][:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    strength = STRENGTH * np.float32(np.exp(np.clip(rng.normal(0, 0.22), -0.5, 0.5)))
+    axis = np.linspace(0, 256, 512, dtype=np.float32)
+    table = np.interp(axis, np.arange(9) * 32, strength).astype(np.float32)
+    index = (gray * 2).astype(np.intp)
+    scale = table.take(index, mode="clip")
+    scale *= grain
+    gray += scale
+    gray += 0.5

@@ -1,0 +1,115 @@
+"""NIH's images wherever they lie: folders of any depth, NIH's tar.gz archives, Kaggle's zip, and any mix of them.
+
+Archives are streamed, in one pass, and never unpacked to the disk.
+"""
+
+import gzip
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cxrbench.errors import DataError
+
+ARCHIVES = (".tar.gz", ".tgz", ".zip")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    name: str  # without folders, as in the CSV
+    where: str  # for messages
+    data: bytes
+
+
+def is_image(path: str) -> bool:
+    """A PNG, and not one of the ._ companions and __MACOSX folders that archives made on a Mac contain."""
+    pure = PurePosixPath(path)
+    return pure.suffix.lower() == ".png" and not pure.name.startswith("._") and "__MACOSX" not in pure.parts
+
+
+def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """Files below a folder in order of their names, through links, but never round in a circle."""
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(root, name) for name in sorted(files) if wanted(name))
+
+
+def read_folder(folder: Path) -> Iterator[SourceImage]:
+    for path in walk(folder, is_image):
+        try:
+            yield SourceImage(path.name, str(path), path.read_bytes())
+        except OSError as error:
+            raise DataError("cannot read the image", got=f"{path}: {error.strerror}") from None
+
+
+def read_tar(archive: Path) -> Iterator[SourceImage]:
+    with tarfile.open(archive, "r|gz") as tar:
+        for member in tar:
+            if member.isreg() and is_image(member.name) and (file := tar.extractfile(member)):
+                yield SourceImage(PurePosixPath(member.name).name, f"{archive}:{member.name}", file.read())
+
+
+def read_zip(archive: Path) -> Iterator[SourceImage]:
+    with zipfile.ZipFile(archive) as contents:
+        for info in contents.infolist():
+            if not info.is_dir() and is_image(info.filename):
+                data = contents.read(info)
+                yield SourceImage(PurePosixPath(info.filename).name, f"{archive}:{info.filename}", data)
+
+
+def read_archive(archive: Path) -> Iterator[SourceImage]:
+    try:
+        yield from (read_zip if archive.name.endswith(".zip") else read_tar)(archive)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise DataError("corrupt archive", got=f"{archive}: {error}", do="download it again") from None
+
+
+def find_sources(paths: Sequence[Path]) -> list[Path]:
+    """The folders and archives that hold images. A folder without a PNG stands for the archives in it."""
+    sources: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            if next(walk(path, is_image), None):
+                sources.append(path)
+            elif archives := list(walk(path, lambda name: name.endswith(ARCHIVES))):
+                sources.extend(archives)
+            else:
+                raise DataError("no PNG in the folder", got=path, allowed="images, or NIH's archives of them")
+        elif path.is_file() and path.name.endswith(ARCHIVES):
+            sources.append(path)
+        else:
+            found = "no such file or folder" if not path.exists() else "neither a folder nor an archive"
+            raise DataError(found, got=path, allowed=f"a folder, or a file that ends in {', '.join(ARCHIVES)}")
+    return sources
+
+
+def read_images(paths: Sequence[Path]) -> Iterator[SourceImage]:
+    """Every image once, whatever the mix; the same name in two places is refused."""
+    places: dict[str, str] = {}
+    for source in find_sources(paths):
+        num_before = len(places)
+        for image in (read_folder if source.is_dir() else read_archive)(source):
+            if image.name in places:
+                raise DataError(
+                    f"{image.name} is there twice", got=f"{places[image.name]} and {image.where}", do="give one of them"
+                )
+            places[image.name] = image.where
+            yield image
+        if len(places) == num_before:
+            raise DataError("no PNG in the archive", got=source)

@@ -1,0 +1,123 @@
+"""NIH's metadata as one typed table: a row an image, every value checked, findings as columns of 0 and 1."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxrbench.dataset.csv import FIRST_ROW, read_csv
+from cxrbench.errors import DataError
+from cxrbench.labels import NIH14, NO_FINDING, canonical
+
+NAME, FINDINGS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
+COLUMNS = ("name", "patient", "follow_up", "age", "sex", "view", "width", "height", "spacing_x_mm", "spacing_y_mm")
+SEXES, VIEWS = ("M", "F"), ("PA", "AP")
+# The whole-number columns: NIH's name and ours. Only the patient is needed; the others may be empty or absent.
+WHOLE_NUMBERS = (
+    ("Follow-up #", "follow_up"),
+    ("OriginalImage[Width]", "width"),
+    ("OriginalImage[Height]", "height"),
+)
+SPACINGS = (("OriginalImagePixelSpacing[x]", "spacing_x_mm"), ("OriginalImagePixelSpacing[y]", "spacing_y_mm"))
+BOX_COLUMNS = ("Bbox[x]", "Bbox[y]", "Bbox[w]", "Bbox[h]")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """`Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv` -> COLUMNS, then one uint8 column a finding (NIH14)."""
+    raw = read_csv(path, needed=(NAME, FINDINGS, PATIENT))
+    labels = parse_labels(raw[FINDINGS])
+    refuse(raw, raw[NAME].str.len() == 0, NAME, "an image name")
+    table = pd.DataFrame({"name": raw[NAME], "patient": whole_numbers(raw, PATIENT, needed=True).astype("int64")})
+    for theirs, ours in WHOLE_NUMBERS:
+        table[ours] = whole_numbers(raw, theirs)
+    table["age"] = parse_ages(raw)
+    table["sex"] = one_of(raw, "Patient Gender", SEXES)
+    table["view"] = one_of(raw, "View Position", VIEWS)
+    for theirs, ours in SPACINGS:
+        table[ours] = numbers(raw, theirs)
+    table = pd.concat([table[list(COLUMNS)], pd.DataFrame(labels, columns=list(NIH14))], axis=1)
+    return without_repeats(table, path)
+
+
+def read_boxes(path: Path) -> pd.DataFrame:
+    """`BBox_List_2017.csv` -> name, finding, x, y, width, height, in pixels of the image."""
+    raw = read_csv(path, needed=(NAME, "Finding Label", *BOX_COLUMNS))
+    findings = {text: canonical(text) for text in raw["Finding Label"].unique()}
+    boxes = pd.DataFrame({"name": raw[NAME], "finding": raw["Finding Label"].map(findings)})
+    for theirs, ours in zip(BOX_COLUMNS, ("x", "y", "width", "height"), strict=True):
+        boxes[ours] = numbers(raw, theirs)
+    refuse(raw, boxes[["x", "y", "width", "height"]].isna().any(axis=1), "Bbox[x]", "four numbers")
+    return boxes
+
+
+def parse_labels(texts: pd.Series) -> np.ndarray:
+    """`Effusion|Mass` -> a row of 0 and 1. Only the few hundred different texts are parsed."""
+    codes, unique = pd.factorize(texts)
+    matrix = np.zeros((len(unique), len(NIH14)), np.uint8)
+    for row, text in enumerate(unique):
+        try:
+            matrix[row] = parse_label(text)
+        except DataError as error:
+            line = int(np.argmax(codes == row)) + FIRST_ROW
+            raise DataError(f"line {line} of the CSV: {error}") from None
+    return matrix[codes]
+
+
+def parse_label(text: str) -> list[int]:
+    if text == NO_FINDING:
+        return [0] * len(NIH14)
+    present = {canonical(name) for name in text.split("|")} if text else set()
+    if not present:
+        raise DataError("no findings given", got="an empty value", allowed=f"findings joined by |, or {NO_FINDING}")
+    return [int(name in present) for name in NIH14]
+
+
+def parse_ages(raw: pd.DataFrame) -> pd.Series:
+    """Years. The original CSV has `058Y`, `011M`, `003D`; months, weeks and days are age 0. 414 stays, for the audit to name."""
+    texts = column(raw, "Patient Age")
+    refuse(raw, ~texts.str.fullmatch(r"(\d{1,3}[YMWD]?)?"), "Patient Age", "years, as 58 or 058Y, or months as 011M")
+    years = pd.to_numeric(texts.str.extract(r"^(\d+)", expand=False), errors="coerce").astype("Int16")
+    return years.mask(texts.str.fullmatch(r"\d+[MWD]"), 0)
+
+
+def column(raw: pd.DataFrame, name: str) -> pd.Series:
+    return raw[name] if name in raw else pd.Series("", index=raw.index, dtype=raw[NAME].dtype)
+
+
+def whole_numbers(raw: pd.DataFrame, name: str, needed: bool = False) -> pd.Series:
+    texts = column(raw, name)
+    refuse(raw, ~texts.str.fullmatch(r"\d{1,9}" if needed else r"(\d{1,9})?"), name, "a whole number")
+    return pd.to_numeric(texts, errors="coerce").astype("Int32")
+
+
+def numbers(raw: pd.DataFrame, name: str) -> pd.Series:
+    texts = column(raw, name)
+    values = pd.to_numeric(texts, errors="coerce").astype("float64")
+    refuse(raw, (texts != "") & ~np.isfinite(values), name, "a number")
+    return values
+
+
+def one_of(raw: pd.DataFrame, name: str, allowed: tuple[str, ...]) -> pd.Series:
+    texts = column(raw, name)
+    refuse(raw, ~texts.isin(["", *allowed]), name, " or ".join(allowed))
+    return pd.Series(pd.Categorical(texts.where(texts != ""), categories=list(allowed)), index=raw.index)
+
+
+def refuse(raw: pd.DataFrame, bad: pd.Series, name: str, allowed: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        got = f"{raw[name].iloc[row]!r} for {raw[NAME].iloc[row]!r}, and {int(bad.sum()) - 1} more like it"
+        raise DataError(f"line {row + FIRST_ROW} of the CSV: wrong {name}", got=got, allowed=allowed)
+
+
+def without_repeats(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """One row an image. A row that only repeats another is dropped; two that disagree are the user's to settle."""
+    if table["name"].is_unique:
+        return table
+    table = table.drop_duplicates()
+    twice = table["name"][table["name"].duplicated(keep=False)]
+    if len(twice):
+        lines = " and ".join(str(row + FIRST_ROW) for row in twice.index[twice == twice.iloc[0]])
+        got = f"{len(twice)} such rows, the first on lines {lines}"
+        raise DataError(f"{path} has rows that disagree on {twice.iloc[0]}", got=got, do="keep one row an image")
+    return table.reset_index(drop=True)

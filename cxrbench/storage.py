@@ -1,0 +1,52 @@
+"""The one boundary to files: what is read is whole or refused by name, what is written is whole or not there."""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from cxrbench.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, unzipped where it is gzipped (told by its first bytes, whatever its name)."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError("no such file", got=path, do="check the path") from None
+    except OSError as error:
+        raise DataError("cannot read the file", got=f"{path}: {error.strerror}") from None
+    if not data.startswith(GZIP_MAGIC):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError("corrupt gzip file", got=f"{path}: {error}", do="download it again") from None
+
+
+def read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("not a text file in UTF-8", got=f"{path}: {error}") from None
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears under its name only once it is complete and on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except FileNotFoundError:
+        raise DataError("no such folder", got=path.parent, do="create it first") from None
+    finally:
+        temporary.unlink(missing_ok=True)
