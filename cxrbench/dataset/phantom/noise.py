@@ -13,7 +13,7 @@ from cxrbench.dataset.phantom.frame import Floats
 NIH_SIZE_PX = 1024
 TILE_SEED = 20170707
 # Gray levels at 1024 pixels, against brightness in steps of 32: dark air is clean, lungs grainy, dense parts smooth.
-STRENGTH = np.array([0.45, 1.35, 1.50, 1.45, 1.30, 1.15, 1.05, 0.9, 0.7], np.float32)
+STRENGTH = np.array([0.30, 1.15, 1.45, 1.30, 1.20, 1.10, 1.00, 0.85, 0.7], np.float32)
 
 
 @cache
@@ -25,7 +25,7 @@ def _tile(size_px: int) -> Floats:
     f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     per_px = max(1.0, size_px / NIH_SIZE_PX)  # noise is as wide as the detector's pixels, however finely it is drawn
     f = np.maximum(f * per_px, 1 / 64)
-    power = 0.12 / f**1.1 * np.exp(-((f / 0.62) ** 2)) + 0.1
+    power = 0.12 / f**1.25 * np.exp(-((f / 0.58) ** 2)) + 0.05
     tile = np.fft.irfft2(spectrum * np.sqrt(power), s=(side, side))
     tile /= tile.std()
     factor = NIH_SIZE_PX // size_px
@@ -42,7 +42,7 @@ def _texture(grid_px: int) -> Floats:
     rng = np.random.default_rng(TILE_SEED + 1)
     spectrum = np.fft.rfft2(rng.standard_normal((side, side)))
     f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
-    tile = np.fft.irfft2(spectrum / (1 + (f / 14) ** 2) ** 0.95 * (f > 4), s=(side, side))
+    tile = np.fft.irfft2(spectrum / (1 + (f / 14) ** 2) ** 0.75 * (f > 4), s=(side, side))
     tile /= tile.std()
     if grid_px < side:
         tile = tile.reshape(grid_px, 2, grid_px, 2).mean(axis=(1, 3))
@@ -53,7 +53,7 @@ def lung_texture(grid_px: int, rng: np.random.Generator) -> Floats:
     """In attenuation."""
     tile = _texture(grid_px)
     down, right = (rng.random(2) * grid_px).astype(int)
-    return np.roll(tile, (down, right), axis=(0, 1)) * np.float32(0.035)
+    return np.roll(tile, (down, right), axis=(0, 1)) * np.float32(0.036)
 
 
 def add(gray: Floats, rng: np.random.Generator) -> None:
