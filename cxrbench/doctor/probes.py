@@ -22,6 +22,7 @@ PACKAGE_ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120.0  # torch alone can take half a minute from a cold network disk
 GRACE_S = 5.0
 MESSAGE_WIDTH = 160
+DALI_CAUSE = "encountered:"
 SIDE_PX = 32
 JPEG_TOLERANCE = 6  # of 255; another decoder may round otherwise, a wrong one is far off
 # The gradient of `expected_pixels` in each format, so that a decoder can be tried without an encoder.
@@ -123,6 +124,7 @@ def probe_nccl(device: str) -> dict[str, Any]:
         return {"version": None}
     version: tuple[int, ...] = torch.cuda.nccl.version()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if device == "gpu":
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")  # one rank needs no network, and must not wait for one
         torch.cuda.set_device(0)
         store = distributed.HashStore()  # type: ignore[attr-defined]  # documented, but torch's types lack it
         distributed.init_process_group("nccl", store=store, rank=0, world_size=1)
@@ -209,9 +211,12 @@ def say(line: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line, since libraries put the call's whole history after it."""
+    """The line that says what happened: DALI puts the call's whole history before it, others after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if DALI_CAUSE in lines:
+        lines = lines[lines.index(DALI_CAUSE) + 1 :]
+    said = [line for line in lines if not line.endswith(":")] or lines
+    text = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
     return textwrap.shorten(text, MESSAGE_WIDTH, placeholder=" ..")
 
 

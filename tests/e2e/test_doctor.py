@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_a_full_environment_is_ready_and_says_so(cli: Run, tmp_path: Path) -> None:
     """One line a check, aligned, no colour; ready, since the tests themselves run on what is needed."""
     done = cli("doctor", "--disk", tmp_path)
@@ -26,7 +27,6 @@ def test_a_full_environment_is_ready_and_says_so(cli: Run, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_nothing_installed_is_a_list_of_what_to_install(tmp_path: Path) -> None:
     """The doctor is called where things are missing, so it needs nothing but Python and its own files."""
     venv.create(tmp_path / "bare", with_pip=False)

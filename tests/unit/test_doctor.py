@@ -148,6 +148,8 @@ def test_the_verdict_names_what_to_mend() -> None:
 def test_a_probe_that_hangs_or_dies_is_answered_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "cxrbench" / "doctor"
     package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     (package / "probes.py").write_text(
         "import os, sys, time\nprint('numpy', flush=True)\n"
         "os.abort() if sys.argv[1] == 'dies' else time.sleep(60) if sys.argv[1] == 'hangs' else sys.exit(3)\n"
@@ -161,6 +163,22 @@ def test_a_probe_that_hangs_or_dies_is_answered_for(monkeypatch: pytest.MonkeyPa
 def test_whatever_a_probe_raises_becomes_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert probes.main(["decode", "no such format", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["error"].startswith("KeyError")
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("no file\nand a long history", "ValueError: no file"),
+        (
+            "Critical error in pipeline:\nError in operator `x`,\n  File x\nencountered:\n\nnvjpeg error 4\nmore",
+            "ValueError: nvjpeg error 4",
+        ),
+        ("only:", "ValueError: only:"),
+        ("", "ValueError"),
+    ],
+)
+def test_the_line_that_says_what_happened_is_kept(message: str, line: str) -> None:
+    assert probes.one_line(ValueError(message)) == line
 
 
 def test_import_probe_names_each_module_before_it_is_imported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +216,13 @@ def test_the_disk_trial_reads_all_it_wrote_and_leaves_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_cannot_be_written_is_a_line(tmp_path: Path) -> None:
-    setting = Setting(RECORD, Path("/proc"))
-    assert checks.check_disk_speed(setting).state in ("broken", "optional")
+def test_a_disk_that_cannot_be_used_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> disk.ReadSpeed:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(disk, "read_speed", refuses)
+    finding = checks.check_disk_speed(Setting(RECORD, tmp_path))
+    assert (finding.state, finding.detail) == ("broken", "not yours")
+    assert str(tmp_path) in finding.advice
     gone = Setting(RECORD, tmp_path / "gone")
     assert {finding.name: finding for finding in examine(gone)}["disk space"].state == "broken"

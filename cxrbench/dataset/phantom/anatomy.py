@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrbench.dataset.phantom import bones, vessels
-from cxrbench.dataset.phantom.frame import Floats, Frame, Pose, disc, grid_px_for, ramp, spline, wide_blur
+from cxrbench.dataset.phantom.frame import Floats, Frame, Pose, disc, grid_px_for, ramp, spline
 from cxrbench.dataset.phantom.visit import Visit
 
 RIGHT, LEFT = -1, 1  # the patient's; the right lung is on the image's left
@@ -58,13 +58,14 @@ class Posture:
     portable: bool  # taken AP, mostly in bed
     breath: float  # depth of inspiration
     turn: float  # about the body's long axis, moves the midline
-    arm_out: float  # how far the arms are held from the body
+    arm_out: dict[int, float]  # how far the arms are held from the body
+    chin: float  # how far the head hangs into the image
     dome_v: dict[int, float]  # top of the diaphragm, per side
     angle_v: dict[int, float]  # the costophrenic angle
 
     @classmethod
     def of(cls, visit: Visit, build: Build, rng: np.random.Generator) -> "Posture":
-        jitter = np.clip(rng.standard_normal(10) / 1.8, -1, 1).tolist()
+        jitter = np.clip(rng.standard_normal(12) / 1.8, -1, 1).tolist()
         portable = visit.view == "AP"
         scale = (0.292 if portable else 0.328) + 0.018 * jitter[0] - 0.010 * build.fat - 0.05 * build.child
         tall = 1 + 0.07 * build.slender + 0.02 * jitter[1]
@@ -78,12 +79,14 @@ class Posture:
             tilt=(0.045 if portable else 0.02) * jitter[5],
         )
         dome = 0.74 + breath
+        arm = (0.16 if portable else 0.38) + 0.25 * jitter[9]
         return cls(
             pose=pose,
             portable=portable,
             breath=breath,
             turn=(0.05 if portable else 0.025) * jitter[6],
-            arm_out=(0.12 if portable else 0.35) + 0.22 * jitter[9],
+            arm_out={RIGHT: arm + 0.12 * jitter[10], LEFT: arm - 0.12 * jitter[10]},
+            chin=0.55 * max(0.0, jitter[11]) if portable else 0.0,
             dome_v={RIGHT: dome + 0.02 * jitter[7], LEFT: dome + 0.06 + 0.02 * jitter[7]},
             angle_v={RIGHT: dome + 0.40 + 0.03 * jitter[8], LEFT: dome + 0.42 + 0.03 * jitter[8]},
         )
@@ -121,40 +124,49 @@ def build_chest(visit: Visit, size_px: int, seed: int, rng: np.random.Generator)
     posture = Posture.of(visit, build, rng)
     frame = Frame.of(posture.pose, grid_px_for(size_px))
     tissue = _tissue(frame, build, posture)
-    lungs = _lungs(frame, posture)
-    depth = wide_blur(lungs, 0.30 * posture.pose.scale_x)
-    air = lungs * (0.40 + 0.66 * ramp(depth, 0.20, 0.80))
+    lungs, air = _lungs(frame, posture)
     heart = _heart(frame, build, posture)
     markings = vessels.markings(frame, build.vessels)
     extra = frame.zeros()
     _breasts(frame, build, posture, extra)
-    bone = bones.skeleton(frame, build.rib_slope, build.rib_phase, posture.turn, posture.portable, posture.arm_out)
+    bone = bones.skeleton(frame, build.rib_slope, build.rib_phase, posture.turn, posture.portable, posture.arm_out[LEFT])
     bone *= build.rib_strength
     _gut_gas(frame, posture, rng, air)
     return Chest(frame, build, posture, tissue, air, lungs, heart, markings, bone, extra)
 
 
 def _tissue(frame: Frame, build: Build, posture: Posture) -> Floats:
-    side = 1.17 + 0.09 * build.fat - 0.02 * posture.portable
-    lift = -0.08 if posture.portable else 0.0
-    arm = posture.arm_out
-    half = [
-        (0.40, -2.6), (0.37, -1.95), (0.43, -1.68), (0.62, -1.53 + lift), (1.0, -1.43 + lift), (1.36, -1.36 + lift), (1.60, -1.14),
-        (1.72, -0.6), (1.84 + arm, 0.3), (2.0 + 2 * arm, 1.3), (2.1 + 3 * arm, 2.4), (1.50 + 3 * arm, 2.4), (1.48 + 2 * arm, 1.3),
-        (1.40 + arm, 0.4), (1.28 + 0.04 * build.fat + 0.3 * arm, -0.10), (side + 0.01, 0.15), (side - 0.01, 0.7), (side + 0.02, 1.3),
-        (side + 0.08, 2.4),
-    ]  # fmt: skip
-    outline = spline([*half, *((-u, v) for u, v in reversed(half))])
-    window, mask = frame.polygon(outline, 0.012)
-    body = frame.zeros()
-    body[window] = mask
-    depth = wide_blur(body, 0.09)
+    outlines = [_body_outline(build, posture)]
+    if posture.chin:
+        outlines.append(disc((0.8 * posture.turn, -2.25 + posture.chin), (0.58, 0.62)))
+    u, v = frame.coarse()
     # Shoulders are thin, the belly is thick, and the limits of the body thinner still.
-    thick = 1.35 + 0.30 * build.fat + 0.40 * ramp(frame.v, -1.3, 0.1) + 1.15 * ramp(frame.v, 0.45, 1.3)
-    thick += 0.75 * ramp(np.abs(frame.u), 1.15, 0.25)
-    body *= 0.12 + 0.88 * ramp(depth, 0.30, 1.0)
-    body *= thick
+    thick = 1.35 + 0.30 * build.fat + 0.40 * ramp(v, -1.3, 0.1) + 1.15 * ramp(v, 0.45, 1.3)
+    thick = thick + 0.75 * ramp(np.abs(u), 1.15, 0.25)
+    thick *= 0.12 + 0.88 * ramp(frame.depth(outlines, 0.27), 0.30, 1.0)
+    body = frame.enlarge(thick)
+    canvas = frame.canvas()
+    for outline in outlines:
+        canvas.polygon(outline, 1.0)
+    body *= canvas.layer(0.012)
     return body
+
+
+def _body_outline(build: Build, posture: Posture) -> Floats:
+    flank = 1.18 + 0.11 * build.fat - 0.02 * posture.portable
+    lift = -0.08 if posture.portable else 0.0
+    halves = []
+    for side in (RIGHT, LEFT):
+        arm = posture.arm_out[side]
+        pit = 1.28 + 0.07 * build.fat + 0.3 * arm
+        half = [
+            (0.40, -2.6), (0.37, -1.95), (0.43, -1.68), (0.62, -1.53 + lift), (1.0, -1.43 + lift), (1.36, -1.36 + lift),
+            (1.60, -1.14), (1.72, -0.6), (1.84 + arm, 0.3), (2.0 + 2 * arm, 1.3), (2.1 + 3 * arm, 2.4), (1.50 + 3 * arm, 2.4),
+            (1.48 + 2 * arm, 1.3), (1.40 + arm, 0.4), (pit, -0.10 + 0.12 * build.fat), (flank + 0.01, 0.20 + 0.1 * build.fat),
+            (flank - 0.01, 0.7), (flank + 0.03, 1.3), (flank + 0.10, 2.4),
+        ]  # fmt: skip
+        halves.append([(side * u, v) for u, v in half])
+    return spline([*halves[1], *reversed(halves[0])])
 
 
 def lung_outline(posture: Posture, side: int) -> Floats:
@@ -170,11 +182,16 @@ def lung_outline(posture: Posture, side: int) -> Floats:
     return curve
 
 
-def _lungs(frame: Frame, posture: Posture) -> Floats:
-    layer = frame.zeros()
-    for side in (RIGHT, LEFT):
-        frame.paint(layer, lung_outline(posture, side), 1.0, 0.007)
-    return np.minimum(layer, 1)
+def _lungs(frame: Frame, posture: Posture) -> tuple[Floats, Floats]:
+    """Where the lungs lie, and how much of the way through the body is air."""
+    outlines = [lung_outline(posture, side) for side in (RIGHT, LEFT)]
+    canvas = frame.canvas()
+    for outline in outlines:
+        canvas.polygon(outline, 1.0)
+    lungs = canvas.layer(0.006)
+    air = frame.enlarge(0.40 + 0.66 * ramp(frame.depth(outlines, 0.30), 0.20, 0.80))
+    air *= lungs
+    return lungs, air
 
 
 def heart_outline(build: Build, posture: Posture, growth: float = 0.0) -> Floats:
@@ -209,7 +226,8 @@ def _breasts(frame: Frame, build: Build, posture: Posture, layer: Floats) -> Non
     for side in (RIGHT, LEFT):
         left, right = sorted((side * 0.05, side * 1.3))
         window = frame.window((left, centre_v - 1.3 * size, right, centre_v + 1.3 * size))
-        u, v = frame.u[window] * side - 0.66, frame.v[window] - centre_v
+        u, v = frame.at(window)
+        u, v = u * side - 0.66, v - centre_v
         reach = (u / (size * 1.05)) ** 2 + (v / size) ** 2
         # Its lower edge is seen from the side and sharp; upwards it thins out.
         shade = ramp(reach, 1.02, 0.93) * ramp(v, -0.9 * size, 0.75 * size)

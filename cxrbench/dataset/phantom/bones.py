@@ -7,36 +7,36 @@ twelve pairs as for one.
 from functools import cache
 
 import numpy as np
-from PIL import Image
 
-from cxrbench.dataset.phantom.frame import Canvas, Floats, Frame, as_atlas, atlas_frame, disc, ramp, spline
+from cxrbench.dataset.phantom.frame import Atlas, Canvas, Floats, Frame, atlas_frame, disc, ramp, spline
 
 NUM_RIBS = 13
 SAMPLES = 64  # of the pattern, per rib
 SPACING = 0.232
 ARM_STEP = 0.12
-SPINE_RANGE, SPINE_ZERO = 1.3, 128
+SPINE_RANGE, SPINE_ZERO = 1.3, 0.5
 
 
 def skeleton(frame: Frame, rib_slope: float, rib_phase: float, turn: float, portable: bool, arm_out: float) -> Floats:
     bone = _ribs(frame, rib_slope, rib_phase)
-    step = round(arm_out / ARM_STEP)
-    bone += frame.warp(_girdle_atlas(frame.grid_px, portable, step), turn) * np.float32(1 / 255)
-    window = frame.window((-0.42, -2.4, 0.42, 2.4))
-    spine = frame.warp(_spine_atlas(frame.grid_px), 0.3 * turn)[window]
-    bone[window] += spine * np.float32(SPINE_RANGE / 255) - np.float32(SPINE_RANGE * SPINE_ZERO / 255)
+    window, girdle = frame.fit(_girdle_atlas(frame.inner_px, portable, round(arm_out / ARM_STEP)), turn)
+    bone[window] += girdle
+    window, spine = frame.fit(_spine_atlas(frame.inner_px), 0.3 * turn)
+    bone[window] += (spine - np.float32(SPINE_ZERO)) * np.float32(SPINE_RANGE)
     return bone
 
 
 @cache
-def _girdle_atlas(grid_px: int, portable: bool, arm_step: int) -> Image.Image:
-    return as_atlas(_girdle(atlas_frame(grid_px), portable, arm_step * ARM_STEP))
+def _girdle_atlas(inner_px: int, portable: bool, arm_step: int) -> Atlas:
+    frame = atlas_frame(inner_px)
+    return Atlas.of(frame, _girdle(frame, portable, arm_step * ARM_STEP), (-2.4, -1.5, 2.4, 0.8))
 
 
 @cache
-def _spine_atlas(grid_px: int) -> Image.Image:
+def _spine_atlas(inner_px: int) -> Atlas:
     """Shifted, for the windpipe takes attenuation away."""
-    return as_atlas(_spine(atlas_frame(grid_px)) / SPINE_RANGE + SPINE_ZERO / 255)
+    frame = atlas_frame(inner_px)
+    return Atlas.of(frame, _spine(frame) / SPINE_RANGE + SPINE_ZERO, (-0.36, -2.5, 0.36, 2.5))
 
 
 def _rib_pattern(half_width: float, edge: float, body: float, first: int, last: int) -> Floats:
@@ -53,39 +53,48 @@ POSTERIOR = _rib_pattern(0.195, 0.06, 0.16, 0, 11)
 ANTERIOR = _rib_pattern(0.225, 0.03, 0.11, 0, 6)
 
 
-def _look_up(pattern: Floats, phase: Floats) -> Floats:
-    index = ((phase + 0.5) * SAMPLES).astype(np.intp)
-    return pattern.take(index, mode="clip")
+# How ribs change from the spine (0) to the inner chest wall (1) and a little beyond.
+OUT_STEPS, OUT_END = 2048, 1.3
+_out = np.linspace(0, OUT_END, OUT_STEPS, dtype=np.float32)
+_bend = 1 - _out
+_inside = ramp(_out, 1.05, 0.96)
+BACK_STRENGTH = _inside * ramp(_out, 0.12, 0.24) * (0.9 + 0.6 * _out**4)
+FRONT_STRENGTH = _inside * ramp(_out, 0.40, 0.55)
+WALL = 0.22 * ramp(_out, 0.93, 1.0) * ramp(_out, 1.08, 1.01)  # ribs seen end on make it a bright line
 
 
 def _ribs(frame: Frame, slope: float, phase: float) -> Floats:
-    u, v = frame.u, frame.v
-    narrowing = np.maximum(0.5 - v, 0)
-    wall = 1.0 - 0.125 * narrowing * narrowing
-    np.maximum(wall, 0.3, out=wall)
-    out = np.abs(u) / wall  # 0 at the spine, 1 at the inner chest wall
-    out2 = out * out
-    drop = (0.12 + 0.03 * slope) * out2 + (0.20 + 0.05 * slope) * out2 * out2
-    first = -1.16 + 0.05 * phase
-    lower = ramp(out, 1.05, 0.96)
-    back = (v - first - drop * (1 + 0.25 * v)) * (1 / SPACING)
-    bone = _look_up(POSTERIOR, back)
-    bone *= lower * ramp(out, 0.12, 0.24)
-    bone *= 0.9 + 0.6 * out2 * out2
-    bend = 1 - out
-    front = (v - first - 0.32 - (0.95 + 0.15 * slope) * bend + 0.55 * bend * bend) * (1 / SPACING)
-    front_ribs = _look_up(ANTERIOR, front)
-    front_ribs *= lower * ramp(out, 0.40, 0.55) * ramp(v, 0.95, 0.6)
-    bone += front_ribs
-    # Ribs seen end on make the wall itself a bright line.
-    bone += 0.22 * ramp(out, 0.93, 1.0) * ramp(out, 1.08, 1.01) * ramp(v, -1.25, -0.9) * ramp(v, 1.4, 1.0)
+    bone = frame.zeros()
+    window = frame.window((-1.15, -1.4, 1.15, 1.9))
+    u, v = frame.at(window)
+    wall = np.maximum(1.0 - 0.125 * np.maximum(0.5 - v, 0) ** 2, 0.3)
+    index = (np.abs(u) * (OUT_STEPS / OUT_END / wall)).astype(np.intp)
+    np.minimum(index, OUT_STEPS - 1, out=index)
+    sag = 0.03 * slope * _out**2 + 0.05 * slope * _out**4 + 0.12 * _out**2 + 0.20 * _out**4
+    per_rib = SAMPLES / SPACING
+    start = (1.16 - 0.05 * phase) * per_rib + 0.5 * SAMPLES
+    back = sag.take(index)
+    back *= -per_rib * (1 + 0.25 * v)
+    back += v * per_rib + start
+    ribs = POSTERIOR.take(back.astype(np.intp), mode="clip")
+    ribs *= BACK_STRENGTH.take(index)
+    rise = (0.95 + 0.15 * slope) * _bend - 0.55 * _bend * _bend + 0.32
+    front = rise.take(index)
+    front *= -per_rib
+    front += v * per_rib + start
+    front_ribs = ANTERIOR.take(front.astype(np.intp), mode="clip")
+    front_ribs *= FRONT_STRENGTH.take(index)
+    front_ribs *= ramp(v, 0.95, 0.6)
+    ribs += front_ribs
+    ribs += WALL.take(index) * (ramp(v, -1.25, -0.9) * ramp(v, 1.4, 1.0))
+    bone[window] = ribs
     return bone
 
 
 def _spine(frame: Frame) -> Floats:
     u, v = frame.u, frame.v
     off = np.abs(u)
-    column = 0.26 * ramp(off, 0.165, 0.13)
+    column = np.repeat(0.26 * ramp(off, 0.165, 0.13), v.size, axis=0)
     level = (v + 2.2) * (1 / 0.215)
     level -= np.floor(level)
     disc_space = ramp(np.abs(level - 0.5), 0.12, 0.05)

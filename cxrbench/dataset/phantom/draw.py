@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from cxrbench.dataset.phantom import markers, noise
 from cxrbench.dataset.phantom.anatomy import build_chest
-from cxrbench.dataset.phantom.frame import Floats, Frame, Rect, resize
+from cxrbench.dataset.phantom.frame import Floats
 from cxrbench.dataset.phantom.signs import draw_sign
 from cxrbench.dataset.phantom.visit import Visit
 from cxrbench.labels import NIH14
 
 # The heart grows first: other signs keep out of it.
 DRAW_ORDER = sorted(NIH14, key=lambda name: name != "Cardiomegaly")
+SHARPNESS = 0.8
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the drawn image
 
 
@@ -26,26 +26,31 @@ class Drawing:
 def draw(visit: Visit, size_px: int, seed: int) -> Drawing:
     rng = np.random.default_rng([seed, visit.patient, visit.follow_up + 1])
     chest = build_chest(visit, size_px, seed, rng)
-    chest.markings += noise.lung_texture(chest.frame.grid_px, rng)
+    chest.markings += noise.lung_texture(chest.frame, rng)
     portable = chest.posture.portable
     tone = Tone.of(rng, portable=portable)
     if rng.random() < (0.6 if portable else 0.06):
         markers.add_leads(chest.frame, chest.extra, rng)
     markers.add_markers(chest.extra, rng, portable)
     key = [seed, visit.patient, visit.follow_up + 1]
-    boxes = {name: _box(chest.frame, draw_sign(chest, name, key), size_px) for name in DRAW_ORDER if name in visit.signs}
+    boxes = {name: chest.frame.box(draw_sign(chest, name, key), size_px) for name in DRAW_ORDER if name in visit.signs}
     gray = tone.gray(chest.attenuation())
-    gray = resize(gray, size_px, Image.Resampling.BICUBIC)
+    _sharpen(gray)
+    gray = chest.frame.finish(gray, size_px)
     noise.add(gray, rng)
     markers.collimate(gray, rng)
     return Drawing(np.clip(gray, 0, 255, out=gray).astype(np.uint8), boxes)
 
 
-def _box(frame: Frame, rect: Rect, size_px: int) -> Box:
-    window_y, window_x = frame.window(rect)
-    scale = size_px / frame.grid_px
-    x, y = window_x.start * scale, window_y.start * scale
-    return x, y, window_x.stop * scale - x, window_y.stop * scale - y
+def _sharpen(gray: Floats) -> None:
+    """The edge enhancement of digital radiography, in place."""
+    inner = gray[1:-1, 1:-1]
+    around = gray[:-2, 1:-1] + gray[2:, 1:-1]
+    around += gray[1:-1, :-2]
+    around += gray[1:-1, 2:]
+    around *= 0.25 * SHARPNESS
+    inner *= 1 + SHARPNESS
+    inner -= around
 
 
 @dataclass(frozen=True, slots=True)

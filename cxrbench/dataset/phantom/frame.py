@@ -13,25 +13,19 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
-from scipy import ndimage
 
 Floats = npt.NDArray[np.float32]
-Window = tuple[slice, slice]
+Window = tuple[slice, slice]  # rows, columns
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in thorax units
 
 SUPERSAMPLING = 2
 DOME_GRID_PX = 64
-ATLAS_SCALE = 0.25
+MARGIN = 1 / 32  # of the image's side, drawn beyond its edges so that tilting it leaves no empty corners
+ATLAS_UNITS = 5.0
 
 
 def grid_px_for(size_px: int) -> int:
     return 256 if size_px <= 256 else 512
-
-
-@cache
-def _unit_axes(grid_px: int) -> tuple[Floats, Floats]:
-    axis = (np.arange(grid_px, dtype=np.float32) + 0.5) / grid_px
-    return axis[:, None], axis[None, :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,92 +34,150 @@ class Pose:
     centre_y: float
     scale_x: float  # of one thorax unit
     scale_y: float
-    tilt: float  # radians
+    tilt: float  # radians; the scene is drawn upright and tilted at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    grid_px: int
+    inner_px: int  # the image's side
+    margin_px: int
     pose: Pose
-    u: Floats
-    v: Floats
+    u: Floats  # [1, side]
+    v: Floats  # [side, 1]
 
     @classmethod
-    def of(cls, pose: Pose, grid_px: int) -> "Frame":
-        y, x = _unit_axes(grid_px)
-        x, y = x - pose.centre_x, y - pose.centre_y
-        cos, sin = math.cos(pose.tilt), math.sin(pose.tilt)
-        u = (x * (cos / pose.scale_x) + y * (sin / pose.scale_x)).astype(np.float32)
-        v = (y * (cos / pose.scale_y) - x * (sin / pose.scale_y)).astype(np.float32)
-        return cls(grid_px, pose, u, v)
+    def of(cls, pose: Pose, inner_px: int, margin: float = MARGIN) -> "Frame":
+        margin_px = round(margin * inner_px)
+        axis = (np.arange(inner_px + 2 * margin_px, dtype=np.float32) + (0.5 - margin_px)) / inner_px
+        u = ((axis - pose.centre_x) / pose.scale_x).astype(np.float32)
+        v = ((axis - pose.centre_y) / pose.scale_y).astype(np.float32)
+        return cls(inner_px, margin_px, pose, u[None, :], v[:, None])
+
+    @property
+    def side_px(self) -> int:
+        return self.u.shape[1]
 
     @property
     def unit_px(self) -> float:
-        return self.pose.scale_x * self.grid_px
+        return self.pose.scale_x * self.inner_px
 
     def zeros(self) -> Floats:
-        return np.zeros((self.grid_px, self.grid_px), np.float32)
+        return np.zeros((self.side_px, self.side_px), np.float32)
+
+    def at(self, window: Window) -> tuple[Floats, Floats]:
+        """The coordinates of a window: a row of u, a column of v."""
+        return self.u[:, window[1]], self.v[window[0]]
 
     def to_px(self, points: Floats) -> Floats:
         """Grid pixels (x, y) of points (u, v)."""
-        pose = self.pose
-        cos, sin = math.cos(pose.tilt), math.sin(pose.tilt)
-        x, y = points[..., 0] * pose.scale_x, points[..., 1] * pose.scale_y
-        moved = np.stack([x * cos - y * sin + pose.centre_x, x * sin + y * cos + pose.centre_y], axis=-1)
-        return np.asarray(moved * self.grid_px, np.float32)
+        pose, side = self.pose, self.inner_px
+        scale = np.array([pose.scale_x * side, pose.scale_y * side], np.float32)
+        origin = np.array([pose.centre_x * side + self.margin_px, pose.centre_y * side + self.margin_px], np.float32)
+        return np.asarray(points * scale + origin, np.float32)
 
     def window(self, rect: Rect) -> Window:
         """The grid pixels that cover a rectangle; never empty, so that callers need not ask."""
+        left, top, right, bottom = self.to_px(np.array([rect[:2], rect[2:]], np.float32)).ravel().tolist()
+        return self._span(top, bottom), self._span(left, right)
+
+    def _span(self, low: float, high: float) -> slice:
+        start = min(max(math.floor(low), 0), self.side_px - 2)
+        return slice(start, min(max(math.ceil(high), start + 2), self.side_px))
+
+    def box(self, rect: Rect, size_px: int) -> tuple[float, float, float, float]:
+        """x, y, width, height of a rectangle in the finished, tilted image of `size_px` pixels."""
         left, top, right, bottom = rect
-        corners = self.to_px(np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float32))
-        low = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, self.grid_px - 2)
-        high = np.clip(np.ceil(corners.max(axis=0)).astype(int), low + 2, self.grid_px)
-        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+        corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float32)
+        x, y = ((self.to_px(corners) - self.margin_px) / self.inner_px - 0.5).T
+        cos, sin = math.cos(self.pose.tilt), math.sin(self.pose.tilt)
+        turned = np.clip(np.stack([x * cos - y * sin, x * sin + y * cos]) + 0.5, 0, 1) * size_px
+        low, high = turned.min(axis=1), turned.max(axis=1)
+        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+    def finish(self, layer: Floats, size_px: int) -> Floats:
+        """Tilt the scene, cut off its margin, and scale it."""
+        side = self.inner_px
+        cos, sin = math.cos(self.pose.tilt), math.sin(self.pose.tilt)
+        half, centre = side / 2, side / 2 + self.margin_px
+        affine = (cos, sin, centre - half * (cos + sin), -sin, cos, centre - half * (cos - sin))
+        image = Image.fromarray(layer).transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+        if side != size_px:
+            # Pillow's bicubic averages when it shrinks.
+            image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
+        return np.array(image, np.float32)
 
     def polygon(self, points: Floats, blur: float = 0.006) -> tuple[Window, Floats]:
         """A filled outline with edges blurred by `blur` units, in the smallest window that holds it."""
         px = self.to_px(points)
         margin = 2 + 3 * blur * self.unit_px
-        low = np.clip(np.floor(px.min(axis=0) - margin).astype(int), 0, self.grid_px - 2)
-        high = np.clip(np.ceil(px.max(axis=0) + margin).astype(int), low + 2, self.grid_px)
-        width, height = (int(n) for n in high - low)
-        image = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING))
-        corners = ((px - low) * SUPERSAMPLING).ravel().tolist()
-        ImageDraw.Draw(image).polygon(corners, fill=255)
-        mask = soften(image.reduce(SUPERSAMPLING), blur * self.unit_px)
-        return (slice(int(low[1]), int(low[1]) + height), slice(int(low[0]), int(low[0]) + width)), mask
+        (left, top), (right, bottom) = (px.min(axis=0) - margin).tolist(), (px.max(axis=0) + margin).tolist()
+        rows, columns = self._span(top, bottom), self._span(left, right)
+        size = (columns.stop - columns.start) * SUPERSAMPLING, (rows.stop - rows.start) * SUPERSAMPLING
+        image = Image.new("L", size)
+        corners = (px - np.array([columns.start, rows.start], np.float32)) * SUPERSAMPLING
+        ImageDraw.Draw(image).polygon(corners.ravel().tolist(), fill=255)
+        return (rows, columns), soften(image.reduce(SUPERSAMPLING), blur * self.unit_px)
+
+    def depth(self, outlines: list[Floats], blur: float) -> Floats:
+        """How far inside the outlines: their shape blurred by `blur` units, on a coarse grid of this frame."""
+        coarse = DOME_GRID_PX / self.side_px
+        image = Image.new("L", (2 * DOME_GRID_PX, 2 * DOME_GRID_PX))
+        pen = ImageDraw.Draw(image)
+        for outline in outlines:
+            pen.polygon((self.to_px(outline) * (2 * coarse)).ravel().tolist(), fill=255)
+        blurred = image.filter(ImageFilter.GaussianBlur(2 * coarse * blur * self.unit_px))
+        return np.asarray(blurred.reduce(2), np.float32) * np.float32(1 / 255)
+
+    def coarse(self) -> tuple[Floats, Floats]:
+        """The coordinates of that coarse grid."""
+        at = ((np.arange(DOME_GRID_PX) + 0.5) * (self.side_px / DOME_GRID_PX)).astype(int)
+        return self.u[:, at], self.v[at]
+
+    def enlarge(self, coarse: Floats) -> Floats:
+        """From the coarse grid to the full one."""
+        image = Image.fromarray(coarse).resize((self.side_px, self.side_px), Image.Resampling.BICUBIC)
+        return np.array(image, np.float32)
 
     def paint(self, layer: Floats, points: Floats, value: float, blur: float = 0.006) -> None:
         window, mask = self.polygon(points, blur)
         mask *= value
         layer[window] += mask
 
-    def warp(self, atlas: Image.Image, shift_u: float = 0.0, stretch: float = 1.0) -> Floats:
-        """A picture drawn on the atlas frame, brought into this frame's pose, moved and stretched if wanted."""
-        pose, side = self.pose, atlas.width
-        per_u, per_v = (ATLAS_SCALE * side / (scale * stretch) for scale in (pose.scale_x, pose.scale_y))
-        cos, sin = math.cos(pose.tilt), math.sin(pose.tilt)
-        a, b, d, e = per_u * cos, per_u * sin, -per_v * sin, per_v * cos
-        c = side * (0.5 - shift_u * ATLAS_SCALE) - a * pose.centre_x - b * pose.centre_y
-        f = side * 0.5 - d * pose.centre_x - e * pose.centre_y
-        g = self.grid_px
-        affine = (a / g, b / g, c, d / g, e / g, f)
-        bent = atlas.transform((g, g), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
-        return np.asarray(bent, np.float32)
+    def fit(self, atlas: "Atlas", shift_u: float = 0.0) -> tuple[Window, Floats]:
+        """The part of an atlas that lies in this frame, as 0 to 1, and where it lies."""
+        left, top, right, bottom = atlas.rect
+        edges = self.to_px(np.array([(left + shift_u, top), (right + shift_u, bottom)], np.float32))
+        low, high = np.ceil(edges[0]).clip(0), np.floor(edges[1]).clip(None, self.side_px)
+        scale = np.array(atlas.image.size) / (edges[1] - edges[0])
+        box = (*((low - edges[0]) * scale).tolist(), *((high - edges[0]) * scale).tolist())
+        width, height = (high - low).astype(int).tolist()
+        fitted = atlas.image.resize((width, height), Image.Resampling.BILINEAR, box)
+        x, y = low.astype(int).tolist()
+        return (slice(y, y + height), slice(x, x + width)), np.asarray(fitted, np.float32) * np.float32(1 / 255)
 
     def canvas(self) -> "Canvas":
         return Canvas(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Atlas:
+    """A picture drawn once, finer than any scene, to be fitted to each patient."""
+
+    image: Image.Image
+    rect: Rect
+
+    @classmethod
+    def of(cls, frame: Frame, layer: Floats, rect: Rect) -> "Atlas":
+        """Part of a layer of values from 0 to 1, in 8 bits: many of them are kept."""
+        (left, top), (right, bottom) = np.round(frame.to_px(np.array([rect[:2], rect[2:]]))).astype(int).tolist()
+        part = np.clip(layer[top:bottom, left:right], 0, 1)
+        return cls(Image.fromarray((part * 255 + 0.5).astype(np.uint8)), rect)
+
+
 @cache
-def atlas_frame(grid_px: int) -> Frame:
-    """The frame of pictures that are drawn once and then warped: 4 by 4 thorax units, finer than any scene."""
-    return Frame.of(Pose(0.5, 0.5, ATLAS_SCALE, ATLAS_SCALE, 0.0), 2 * grid_px)
-
-
-def as_atlas(layer: Floats) -> Image.Image:
-    """A layer of values from 0 to 1, in 8 bits: many of them are kept."""
-    return Image.fromarray((np.clip(layer, 0, 1) * 255 + 0.5).astype(np.uint8))
+def atlas_frame(inner_px: int) -> Frame:
+    scale = 1 / ATLAS_UNITS
+    return Frame.of(Pose(0.5, 0.5, scale, scale, 0.0), round(0.5 * ATLAS_UNITS * inner_px), margin=0)
 
 
 class Canvas:
@@ -133,7 +185,7 @@ class Canvas:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        side = frame.grid_px * SUPERSAMPLING
+        side = frame.side_px * SUPERSAMPLING
         self._image = Image.new("L", (side, side))
         self._draw = ImageDraw.Draw(self._image)
 
@@ -160,19 +212,6 @@ def soften(image: Image.Image, blur_px: float) -> Floats:
         kernel = ImageFilter.GaussianBlur(float(blur_px)) if blur_px > 3 else ImageFilter.BoxBlur(float(blur_px) * 1.5)
         image = image.filter(kernel)
     return np.asarray(image, np.float32) * np.float32(1 / 255)
-
-
-def resize(layer: Floats, size_px: int, how: Image.Resampling) -> Floats:
-    if layer.shape[0] == size_px:
-        return layer
-    return np.array(Image.fromarray(layer).resize((size_px, size_px), how), np.float32)
-
-
-def wide_blur(layer: Floats, sigma: float) -> Floats:
-    """A blur of `sigma` fractions of the image, done small: far too wide to need the full grid."""
-    small = resize(layer, DOME_GRID_PX, Image.Resampling.BOX)
-    small = ndimage.gaussian_filter(small, sigma * DOME_GRID_PX, mode="nearest")
-    return resize(small, layer.shape[0], Image.Resampling.BICUBIC)
 
 
 def ramp(x: Floats, start: float, end: float) -> Floats:

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from cxrbench.dataset.phantom.frame import Floats
+from cxrbench.dataset.phantom.frame import Floats, Frame
 
 NIH_SIZE_PX = 1024
 TILE_SEED = 20170707
@@ -36,24 +36,24 @@ def _tile(size_px: int) -> Floats:
 
 
 @cache
-def _texture(grid_px: int) -> Floats:
+def _texture(inner_px: int) -> Floats:
     """Cloudy, with more in the coarse than in the fine."""
-    side = 512
+    side = 768
     rng = np.random.default_rng(TILE_SEED + 1)
     spectrum = np.fft.rfft2(rng.standard_normal((side, side)))
-    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * side
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) * 512
     tile = np.fft.irfft2(spectrum / (1 + (f / 14) ** 2) ** 0.75 * (f > 4), s=(side, side))
     tile /= tile.std()
-    if grid_px < side:
-        tile = tile.reshape(grid_px, 2, grid_px, 2).mean(axis=(1, 3))
+    if inner_px <= 256:
+        tile = tile.reshape(side // 2, 2, side // 2, 2).mean(axis=(1, 3))
     return tile.astype(np.float32)
 
 
-def lung_texture(grid_px: int, rng: np.random.Generator) -> Floats:
+def lung_texture(frame: Frame, rng: np.random.Generator) -> Floats:
     """In attenuation."""
-    tile = _texture(grid_px)
-    down, right = (rng.random(2) * grid_px).astype(int)
-    return np.roll(tile, (down, right), axis=(0, 1)) * np.float32(0.036)
+    tile = _texture(frame.inner_px)
+    down, right = (rng.random(2) * (tile.shape[0] - frame.side_px)).astype(int)
+    return tile[down : down + frame.side_px, right : right + frame.side_px] * np.float32(0.036)
 
 
 def add(gray: Floats, rng: np.random.Generator) -> None:

@@ -34,7 +34,8 @@ def _mirror(rect: Rect, side: int) -> Rect:
 def _local(chest: Chest, rect: Rect, side: int) -> tuple[Window, Floats, Floats]:
     """The window of a rectangle given for the patient's left, with its outward and its downward coordinate."""
     window = chest.frame.window(_mirror(rect, side))
-    return window, chest.frame.u[window] * side, chest.frame.v[window]
+    u, v = chest.frame.at(window)
+    return window, u * side, v
 
 
 def _clip(chest: Chest, window: Window, mask: Floats) -> Floats:
@@ -57,7 +58,7 @@ def _wobble(rng: Rng, amount: float) -> Floats:
 def _clouds(chest: Chest, rng: Rng, rect: Rect, side: int, cell: float) -> tuple[Window, Floats, Floats, Floats]:
     """The window of a rectangle and a cloudy pattern in it, about -1 to 1, with lumps of `cell` units."""
     window, u, v = _local(chest, rect, side)
-    pattern = np.zeros(u.shape, np.float32)
+    pattern = np.zeros((v.size, u.size), np.float32)
     for _ in range(5):
         angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 6.3)
         wave = (u * np.cos(angle) + v * np.sin(angle)) * (np.pi / (cell * rng.uniform(0.7, 1.5))) + phase
@@ -71,11 +72,12 @@ def atelectasis(chest: Chest, rng: Rng, side: int) -> Rect:
     middle = chest.posture.dome_v[side] - rng.uniform(0.36, 0.46)
     rect = (inner - 0.02, middle - 0.17, 0.97, middle + 0.17)
     window, u, v = _local(chest, rect, side)
-    slope, bow = rng.uniform(-0.22, 0.10), rng.uniform(-0.15, 0.15)
-    mask = np.zeros(u.shape, np.float32)
+    slope, bow, phase = rng.uniform(-0.25, 0.12), rng.uniform(-0.3, 0.3), rng.uniform(0, 6.3)
+    mask = np.zeros((v.size, u.size), np.float32)
     for offset, end in ((-0.055, 0.93), (0.055, 0.93 - rng.uniform(0.05, 0.2))):
         axis = middle + offset + slope * (u - 0.68) + bow * (u - 0.68) ** 2
-        band = ramp(np.abs(v - axis), 0.036, 0.014) * ramp(u, inner, inner + 0.08) * ramp(u, end, end - 0.08)
+        half = 0.030 + 0.012 * np.sin(7 * u + phase)
+        band = ramp(np.abs(v - axis), half + 0.014, half - 0.014) * ramp(u, inner, inner + 0.12) * ramp(u, end, end - 0.12)
         mask = np.maximum(mask, band)
     chest.extra[window] += rng.uniform(0.50, 0.65) * _clip(chest, window, mask)
     return _mirror(rect, side)
@@ -105,16 +107,9 @@ def effusion(chest: Chest, rng: Rng, side: int) -> Rect:
 def infiltration(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (in both lungs)
     """Many small, faint, ill-defined patches scattered over both mid zones."""
     for lung in (RIGHT, LEFT):
-        for column in range(3):
-            for row in range(3):
-                centre_u = 0.44 + 0.19 * column + rng.uniform(-0.05, 0.05)
-                centre_v = -0.42 + 0.34 * row + rng.uniform(-0.07, 0.07)
-                radius = rng.uniform(0.055, 0.085)
-                rect = (centre_u - 2 * radius, centre_v - 2 * radius, centre_u + 2 * radius, centre_v + 2 * radius)
-                window, u, v = _local(chest, rect, lung)
-                reach = ((u - centre_u) ** 2 + (v - centre_v) ** 2) * (1 / radius**2)
-                mask = ramp(reach, 3.2, 0.0)
-                chest.extra[window] += rng.uniform(0.26, 0.36) * _clip(chest, window, mask)
+        window, u, v, pattern = _clouds(chest, rng, (0.26, -0.68, 0.98, 0.50), lung, 0.11)
+        field = ramp(u, 0.28, 0.42) * ramp(u, 0.96, 0.80) * ramp(v, -0.66, -0.46) * ramp(v, 0.48, 0.28)
+        chest.extra[window] += rng.uniform(0.46, 0.56) * _clip(chest, window, ramp(pattern, 0.05, 0.75) * field)
     return (-0.98, -0.68, 0.98, 0.50)
 
 
@@ -122,7 +117,8 @@ def _ball(chest: Chest, centre: tuple[float, float], radius: float, wobble: Floa
     """A solid ball, densest in the middle, with a plain edge."""
     outline = disc(centre, (radius, radius), wobble)
     window, mask = chest.frame.polygon(outline, 0.010)
-    reach = ((chest.frame.u[window] - centre[0]) ** 2 + (chest.frame.v[window] - centre[1]) ** 2) * (1 / radius**2)
+    u, v = chest.frame.at(window)
+    reach = ((u - centre[0]) ** 2 + (v - centre[1]) ** 2) * (1 / radius**2)
     mask *= 0.70 + 0.30 * ramp(reach, 1.0, 0.0)
     chest.extra[window] += strength * mask
     return _bounds(outline, 0.03)
@@ -163,14 +159,15 @@ def pneumothorax(chest: Chest, rng: Rng, side: int) -> Rect:
     window = chest.frame.window(rect)
     inside = chest.frame.zeros()
     chest.frame.paint(inside, shrunk, 1.0, 0.006)
-    fade = ramp(chest.frame.v[window], 0.34, 0.05) * ramp(chest.frame.u[window] * side, 0.16, 0.24)
+    u, v = chest.frame.at(window)
+    fade = ramp(v, 0.34, 0.05) * ramp(u * side, 0.16, 0.24)
     space = (1 - np.minimum(inside[window], 1)) * chest.lungs[window] * fade
     chest.markings[window] *= 1 - 0.97 * space
     chest.air[window] += (1.13 - chest.air[window]) * space * 0.85
     canvas = chest.frame.canvas()
     canvas.line(np.concatenate([shrunk, shrunk[:1]]), 0.017, 1.0)
     line = canvas.layer(0.003)[window]
-    chest.extra[window] += 0.30 * line * chest.lungs[window] * fade
+    chest.extra[window] += 0.26 * line * chest.lungs[window] * fade
     return rect
 
 
@@ -196,14 +193,15 @@ def edema(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (in both l
     for lung in (RIGHT, LEFT):
         window, u, v, pattern = _clouds(chest, rng, (0.10, -0.60, 0.80, 0.48), lung, 0.16)
         reach = ((u - 0.32) * (1 / 0.42)) ** 2 + ((v + 0.06) * (1 / 0.52)) ** 2
-        mask = ramp(reach, 1.0, 0.1) * (1 + 0.12 * pattern)
+        mask = ramp(reach + 0.22 * pattern * ramp(reach, 0.0, 0.6), 1.0, 0.1) * (1 + 0.14 * pattern) * ramp(reach, 1.0, 0.9)
         chest.extra[window] += haze * _clip(chest, window, mask)
         base = chest.posture.dome_v[lung]
         window, u, v = _local(chest, (0.80, base - 0.34, 0.99, base + 0.04), lung)
-        level = (v - base - 0.10 * u) * (1 / 0.062)
-        level -= np.floor(level)
-        lines = ramp(np.abs(level - 0.5), 0.20, 0.08) * ramp(u, 0.81, 0.86)
-        chest.extra[window] += 0.38 * _clip(chest, window, lines)
+        level = (v - base - 0.10 * u) * (1 / 0.058)
+        row = np.floor(level)
+        start = 0.86 + 0.04 * np.sin(row * 2.4 + rng.uniform(0, 6.3))
+        lines = ramp(np.abs(level - row - 0.5), 0.24, 0.08) * ramp(u - start, 0.0, 0.03)
+        chest.extra[window] += 0.32 * _clip(chest, window, lines)
     return (-0.99, -0.60, 0.99, max(chest.posture.dome_v.values()) + 0.04)
 
 
@@ -215,21 +213,24 @@ def emphysema(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (in bo
         chest.markings[window] *= 1 - 0.75 * field
         chest.air[window] += 0.10 * field * chest.air[window]
         for row in range(3):
-            radius = rng.uniform(0.10, 0.14)
-            centre = (lung * rng.uniform(0.68, 0.78), -0.52 + 0.34 * row + rng.uniform(-0.04, 0.04))
-            _bubble(chest, centre, radius)
+            radius = rng.uniform(0.09, 0.15)
+            centre = (lung * rng.uniform(0.62, 0.80), -0.52 + 0.32 * row + rng.uniform(-0.07, 0.07))
+            _bubble(chest, rng, centre, radius)
     return (-0.99, -0.90, 0.99, 0.50)
 
 
-def _bubble(chest: Chest, centre: tuple[float, float], radius: float) -> None:
-    window = chest.frame.window((centre[0] - 1.2 * radius, centre[1] - 1.2 * radius, centre[0] + 1.2 * radius, centre[1] + 1.2 * radius))
-    u, v = chest.frame.u[window] - centre[0], chest.frame.v[window] - centre[1]
-    reach = np.sqrt(u * u + v * v) * (1 / radius)
+def _bubble(chest: Chest, rng: Rng, centre: tuple[float, float], radius: float) -> None:
+    reach_u, reach_v = 1.4 * radius * rng.uniform(0.8, 1.0), 1.4 * radius
+    window = chest.frame.window((centre[0] - reach_u, centre[1] - reach_v, centre[0] + reach_u, centre[1] + reach_v))
+    u, v = chest.frame.at(window)
+    u, v = (u - centre[0]) * (1.4 / reach_u), (v - centre[1]) * (1.4 / reach_v)
+    tilt, faint = rng.uniform(-0.3, 0.3), rng.uniform(-1, 1)
+    reach = np.sqrt(u * u + v * v + tilt * u * v) + 0.06 * np.sin(4 * u + 3 * v)
     inside = ramp(reach, 1.0, 0.92) * chest.lungs[window]
     chest.markings[window] *= 1 - inside
-    chest.air[window] += 0.05 * inside
-    wall = ramp(np.abs(reach - 1), 0.012 / radius, 0.004 / radius)
-    chest.extra[window] += 0.26 * _clip(chest, window, wall)
+    chest.air[window] += 0.06 * inside
+    wall = ramp(np.abs(reach - 1), 0.11, 0.03) * (0.75 + 0.35 * np.clip(u * faint + v, -1, 1))
+    chest.extra[window] += 0.24 * _clip(chest, window, wall)
 
 
 def fibrosis(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (in both lungs)
@@ -239,16 +240,15 @@ def fibrosis(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (in bot
     rect = (0.46, top, 0.99, base + 0.22)
     for lung in (RIGHT, LEFT):
         window, u, v = _local(chest, rect, lung)
-        bend = 0.014 * np.sin(u * 23 + rng.uniform(0, 6)) + 0.014 * np.sin(v * 19 + rng.uniform(0, 6))
-        net = np.zeros(u.shape, np.float32)
+        bend = 0.024 * np.sin(u * 29 + 6 * v + rng.uniform(0, 6)) + 0.024 * np.sin(v * 23 - 5 * u + rng.uniform(0, 6))
+        net = np.zeros((v.size, u.size), np.float32)
         for angle in (0.15, 1.2, 2.25):
-            across = (u * np.cos(angle) + v * np.sin(angle) + bend) * (1 / 0.088) + rng.random()
+            across = (u * np.cos(angle) + v * np.sin(angle) + bend) * (1 / rng.uniform(0.075, 0.105)) + rng.random()
             across -= np.floor(across)
-            net = np.maximum(net, ramp(np.abs(across - 0.5), 0.17, 0.07))
+            net = np.maximum(net, ramp(np.abs(across - 0.5), 0.16, 0.05))
         field = ramp(u, 0.48, 0.66) * ramp(v, top, top + 0.22)
-        chest.extra[window] += rng.uniform(0.42, 0.52) * _clip(chest, window, net * field)
-    left, _, right, bottom = rect
-    return (-right, top, right, bottom) if left < right else rect
+        chest.extra[window] += rng.uniform(0.36, 0.44) * _clip(chest, window, net * field)
+    return (-0.99, top, 0.99, base + 0.22)
 
 
 def pleural_thickening(chest: Chest, rng: Rng, side: int) -> Rect:
@@ -275,9 +275,10 @@ def hernia(chest: Chest, rng: Rng, side: int) -> Rect:  # noqa: ARG001 (always b
     outline = disc(centre, (wide, high), _wobble(rng, 0.02))
     rect = _bounds(outline, 0.04)
     window = chest.frame.window(rect)
-    u, v = (chest.frame.u[window] - centre[0]) * (1 / wide), (chest.frame.v[window] - centre[1]) * (1 / high)
+    u, v = chest.frame.at(window)
+    u, v = (u - centre[0]) * (1 / wide), (v - centre[1]) * (1 / high)
     reach = np.sqrt(u * u + v * v)
-    air = ramp(reach, 0.97, 0.86) * ramp(v, 0.22, 0.14)
+    air = ramp(reach, 1.0, 0.80) * ramp(v, 0.24, 0.12)
     wall = ramp(np.abs(reach - 1), 0.13, 0.05)
     chest.extra[window] += 0.30 * wall - rng.uniform(0.60, 0.75) * air * chest.tissue[window] * 0.6
     return rect

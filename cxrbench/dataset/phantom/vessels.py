@@ -6,9 +6,8 @@ Growing a tree for every image would cost as much as all other anatomy.
 from functools import cache
 
 import numpy as np
-from PIL import Image
 
-from cxrbench.dataset.phantom.frame import SUPERSAMPLING, Floats, Frame, as_atlas, atlas_frame, disc
+from cxrbench.dataset.phantom.frame import SUPERSAMPLING, Atlas, Floats, Frame, atlas_frame, disc
 
 NUM_TREES = 24
 TREE_SEED = 1895
@@ -16,14 +15,17 @@ MARKING_ATTENUATION = 0.42
 
 
 def markings(frame: Frame, tree: int) -> Floats:
-    return frame.warp(_atlas(frame.grid_px, tree)) * np.float32(MARKING_ATTENUATION / 255)
+    layer = frame.zeros()
+    window, vessels = frame.fit(_atlas(frame.inner_px, tree))
+    layer[window] = vessels * np.float32(MARKING_ATTENUATION)
+    return layer
 
 
 @cache
-def _atlas(grid_px: int, tree: int) -> Image.Image:
+def _atlas(inner_px: int, tree: int) -> Atlas:
     """Three generations of branches from each hilum, drawn from the thinnest up."""
     rng = np.random.default_rng([TREE_SEED, tree])
-    frame = atlas_frame(grid_px)
+    frame = atlas_frame(inner_px)
     canvas = frame.canvas()
     generations = [g for side in (-1, 1) for g in _tree(rng, side)]
     for path, width_at in sorted(generations, key=lambda g: float(g[1].max())):
@@ -37,7 +39,7 @@ def _atlas(grid_px: int, tree: int) -> Image.Image:
         for _ in range(4):
             u, v = side * rng.uniform(0.19, 0.29), rng.uniform(-0.28, 0.06)
             frame.paint(layer, disc((u, v), (rng.uniform(0.03, 0.06), rng.uniform(0.05, 0.10))), 0.32, 0.018)
-    return as_atlas(layer)
+    return Atlas.of(frame, layer, (-1.05, -1.35, 1.05, 1.35))
 
 
 def _tree(rng: np.random.Generator, side: int) -> list[tuple[Floats, Floats]]:

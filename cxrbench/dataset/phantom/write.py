@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -60,7 +60,7 @@ def write_data_set(
         num_bytes = 0
         draw_batch = partial(write_batch, folder=folder / IMAGES, size_px=size_px, seed=plan.seed)
         results = cast("Generator[list[Written]]", map_bounded(draw_batch, batches(tasks(plan, defects)), workers))
-        with closing(results):  # on an interrupt too: nobody may still be writing when the folder is removed
+        with closing(results):  # an interrupt too ends the workers before the folder is removed
             for batch in results:
                 boxes.update((written.name, written.boxes) for written in batch)
                 num_bytes += sum(written.num_bytes for written in batch)
@@ -147,13 +147,21 @@ def appearing_at_once(out: Path) -> Iterator[Path]:
             (folder / name).rename(out / name)
         folder.rmdir()
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         if is_new and not any(out.iterdir()):
             out.rmdir()
         if isinstance(error, OSError):
             what = f"{out}: {error.strerror}; nothing was left there"
             raise DataError("cannot write the data set", got=what, do=REMEDIES.get(error.errno or 0)) from None
         raise
+
+
+def remove(folder: Path) -> None:
+    """Renamed first: a worker that is still at its last batch then finds no folder to write another image into."""
+    doomed = folder.with_name(f"{folder.name}.removed")
+    with suppress(OSError):
+        folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def refuse_content(out: Path) -> None:
