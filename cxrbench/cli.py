@@ -13,8 +13,11 @@ from cxrbench.errors import CxrError
 VERBS = {
     "doctor": "what works on this machine, and what to do about the rest",
     "synth": "synthetic chest X-rays in NIH's layout, with a known best possible AUROC",
-    "split": "which image is for training, validation and test, as a file",
     "audit": "leakage, duplicates and oddities, before they reach a score",
+    "split": "which image is for training, validation and test, as a file",
+    "shard": "PNGs to verified WebDataset shards, resumable, the same bytes every time",
+    "verify": "every byte of a data set against its manifest",
+    "info": "what a data set holds and where it comes from",
 }
 EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
 

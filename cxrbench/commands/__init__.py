@@ -1,0 +1,1 @@
+"""A module a verb: its options, and what it says."""

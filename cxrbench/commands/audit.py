@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import add_labels, add_split, add_workers, load_split
+from cxrbench.commands.options import IMAGES_HELP, add_labels, add_split, add_workers, load_split
 from cxrbench.errors import UsageError
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="folders of PNGs, NIH's tar.gz archives, Kaggle's zip, or any mix",
+        help=IMAGES_HELP,
     )
     add_split(parser)
     parser.add_argument("--splits", metavar="FILE", help="the same as --policy FILE")

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from cxrbench.dataset.splits import Split
 
 
+IMAGES_HELP = "folders of PNGs, NIH's tar.gz archives, Kaggle's zip, or any mix"
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, required=True, metavar="CSV", help="NIH's Data_Entry CSV, either version, gzipped or not"
@@ -23,8 +26,8 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         default="official",
         metavar="POLICY|FILE",
         help="official (NIH's test patients; validation by patient from the rest), patient, image (leaks: "
-        "one patient's images in several parts), or a split of your own: a CSV or parquet file with the columns name and part, or a "
-        "folder with train_list.txt, val_list.txt and test_list.txt (default: official)",
+        "one patient's images in several parts), or a split of your own: a CSV or parquet file with the columns "
+        "name and part, or a folder with train_list.txt, val_list.txt and test_list.txt (default: official)",
     )
     parser.add_argument(
         "--fractions",

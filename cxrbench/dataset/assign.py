@@ -1,4 +1,4 @@
-"""Deal patients (or images) out to parts: by seed, the same on every platform, with every finding's prevalence kept close."""
+"""Deal patients or images out to parts: by seed, the same everywhere, with every finding's prevalence kept close."""
 
 import hashlib
 from collections.abc import Sequence

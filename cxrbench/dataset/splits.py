@@ -1,6 +1,6 @@
 """Splits as data: a row an image (name, patient, part), made by a policy or read from a file, that anyone can diff.
 
-The official split is nothing but the numbers of its 2,797 test patients, so those are shipped and no list file is needed.
+The official split is nothing but the numbers of its 2,797 test patients: those are shipped, and no list is needed.
 """
 
 import io
@@ -32,7 +32,7 @@ class Split:
     frame: pd.DataFrame  # COLUMNS; images in no part have no row
 
     def crossing_patients(self) -> np.ndarray:
-        """Patients with images in more than one part. Derived from the rows, so that a user's own split can't hide it."""
+        """Patients with images in several parts, derived from the rows, so that no split of a user's can hide it."""
         num_parts = self.frame.groupby("patient")["part"].nunique()
         return np.asarray(num_parts.index[num_parts > 1])
 
@@ -155,7 +155,7 @@ def refuse_unknown(path: Path, unknown: list[str], do: str) -> None:
 
 
 def split_from_file(table: pd.DataFrame, path: Path) -> Split:
-    """CSV or parquet with the columns name and part, or a folder with train_list.txt, val_list.txt and test_list.txt."""
+    """CSV or parquet with the columns name and part, or a folder of train_list.txt, val_list.txt and test_list.txt."""
     policy = f"file {path.name}"
     if path.is_dir():
         rows = read_lists(path)

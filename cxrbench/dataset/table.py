@@ -11,6 +11,7 @@ from cxrbench.labels import NIH14, NO_FINDING, canonical
 
 NAME, FINDINGS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 COLUMNS = ("name", "patient", "follow_up", "age", "sex", "view", "width", "height", "spacing_x_mm", "spacing_y_mm")
+NUM_NIH_PATIENTS = 30_805  # numbered from 1
 SEXES, VIEWS = ("M", "F"), ("PA", "AP")
 # The whole-number columns: NIH's name and ours. Only the patient is needed; the others may be empty or absent.
 WHOLE_NUMBERS = (
@@ -73,7 +74,7 @@ def parse_label(text: str) -> list[int]:
 
 
 def parse_ages(raw: pd.DataFrame) -> pd.Series:
-    """Years. The original CSV has `058Y`, `011M`, `003D`; months, weeks and days are age 0. 414 stays, for the audit to name."""
+    """Years. The original CSV has `058Y`, `011M`, `003D`; months, weeks, days are age 0. 414 stays, for the audit."""
     texts = column(raw, "Patient Age")
     refuse(raw, ~texts.str.fullmatch(r"(\d{1,3}[YMWD]?)?"), "Patient Age", "years, as 58 or 058Y, or months as 011M")
     years = pd.to_numeric(texts.str.extract(r"^(\d+)", expand=False), errors="coerce").astype("Int16")

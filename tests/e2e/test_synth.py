@@ -65,6 +65,13 @@ def test_headers_are_nihs_byte_for_byte(phantoms: Path) -> None:
     assert boxes.startswith(b"Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
 
 
+def test_spacings_are_written_as_nih_writes_them(phantoms: Path) -> None:
+    rows = [line.split(",") for line in (phantoms / "Data_Entry_2017_v2020.csv").read_text().splitlines()[1:]]
+    assert {len(row) for row in rows} == {11}
+    assert all(row[-1] == row[-2] for row in rows)
+    assert {"0.14300000000000002", "0.168", "0.139"} <= {row[-1] for row in rows}
+
+
 def test_files_begin_as_the_real_ones(phantoms: Path, nih: Path) -> None:
     for name in ("Data_Entry_2017_v2020.csv", "BBox_List_2017.csv"):
         real = pd.read_csv(nih / f"{name}.gz", nrows=2)
@@ -159,8 +166,10 @@ def test_json_is_all_there_is_on_stdout(defective: tuple[Path, dict[str, Any]]) 
     out, summary = defective
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert (summary["images"], summary["bytes"], summary["out"]) == (150, size, str(out))
-    names = [(out / name).read_text().split() for name in ("train_val_list.txt", "test_list.txt")]
-    assert summary["patients"] == len({name[:8] for name in names[0] + names[1]})
+    names = {path.name for path in (out / "images").iterdir()} | set(
+        read_table(out / "Data_Entry_2017_v2020.csv")["name"]
+    )
+    assert summary["patients"] == len({name[:8] for name in names})
     assert summary["images_per_s"] > 0
 
 
@@ -174,6 +183,8 @@ def test_the_listed_defects_are_on_the_disk(defective: tuple[Path, dict[str, Any
     files = {path.name for path in (out / "images").iterdir()}
     assert rows - files == {by_kind["image_missing"]["name"]}
     assert files - rows == {by_kind["row_missing"]["name"]}
+    lists = [(out / name).read_text().split() for name in ("train_val_list.txt", "test_list.txt")]
+    assert {*lists[0], *lists[1]} == rows
 
     def data(kind: str, which: str = "name") -> bytes:
         return (out / "images" / by_kind[kind][which]).read_bytes()

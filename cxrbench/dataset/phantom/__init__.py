@@ -1,0 +1,1 @@
+"""Synthetic chest X-rays with known truth."""

@@ -9,87 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrbench.dataset.phantom import bones, vessels
-from cxrbench.dataset.phantom.frame import Floats, Frame, Pose, disc, grid_px_for, ramp, spline
+from cxrbench.dataset.phantom.frame import Floats, Frame, disc, grid_px_for, ramp, spline
+from cxrbench.dataset.phantom.patient import LEFT, RIGHT, Build, Posture
 from cxrbench.dataset.phantom.visit import Visit
-
-RIGHT, LEFT = -1, 1  # the patient's; the right lung is on the image's left
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What stays the same between a patient's visits. The plain numbers are deviations, mostly within -1 to 1."""
-
-    fat: float
-    slender: float  # height of the chest against its width
-    heart: float
-    knob: float  # of the aorta, larger with age
-    rib_slope: float
-    rib_phase: float
-    rib_strength: float
-    breasts: float  # 0 for none
-    child: float  # 0 to 1
-    vessels: int
-
-    @classmethod
-    def of(cls, visit: Visit, seed: int) -> "Build":
-        rng = np.random.default_rng([seed, visit.patient])
-        fat, slender, heart, rib_slope, rib_phase, rib_strength, breasts = np.clip(rng.standard_normal(7) / 1.6, -1, 1)
-        child = float(np.clip((14 - visit.age) / 12, 0, 1))
-        grown_woman = visit.sex == "F" and visit.age >= 14
-        return cls(
-            fat=float(fat),
-            slender=float(slender) - 0.8 * child,
-            heart=float(heart),
-            knob=float(np.clip((visit.age - 45) / 40, -1, 1)),
-            rib_slope=float(rib_slope),
-            rib_phase=float(rib_phase),
-            rib_strength=float(1 + 0.25 * rib_strength - 0.2 * np.clip((visit.age - 60) / 30, 0, 1)),
-            breasts=float(1 + 0.5 * breasts + 0.3 * fat) if grown_woman else 0.0,
-            child=child,
-            vessels=int(rng.integers(vessels.NUM_TREES)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Posture:
-    """What changes from visit to visit."""
-
-    pose: Pose
-    portable: bool  # taken AP, mostly in bed
-    breath: float  # depth of inspiration
-    turn: float  # about the body's long axis, moves the midline
-    arm_out: dict[int, float]  # how far the arms are held from the body
-    chin: float  # how far the head hangs into the image
-    dome_v: dict[int, float]  # top of the diaphragm, per side
-    angle_v: dict[int, float]  # the costophrenic angle
-
-    @classmethod
-    def of(cls, visit: Visit, build: Build, rng: np.random.Generator) -> "Posture":
-        jitter = np.clip(rng.standard_normal(12) / 1.8, -1, 1).tolist()
-        portable = visit.view == "AP"
-        scale = (0.292 if portable else 0.328) + 0.018 * jitter[0] - 0.010 * build.fat - 0.05 * build.child
-        tall = 1 + 0.07 * build.slender + 0.02 * jitter[1]
-        breath = (-0.10 if portable else 0.02) + 0.07 * jitter[2]
-        top = (0.15 if portable else 0.085) + 0.045 * jitter[3]
-        pose = Pose(
-            centre_x=0.5 + (0.030 if portable else 0.014) * jitter[4],
-            centre_y=top + 1.3 * scale * tall,
-            scale_x=scale,
-            scale_y=scale * tall,
-            tilt=(0.045 if portable else 0.02) * jitter[5],
-        )
-        dome = 0.74 + breath
-        arm = (0.16 if portable else 0.38) + 0.25 * jitter[9]
-        return cls(
-            pose=pose,
-            portable=portable,
-            breath=breath,
-            turn=(0.05 if portable else 0.025) * jitter[6],
-            arm_out={RIGHT: arm + 0.12 * jitter[10], LEFT: arm - 0.12 * jitter[10]},
-            chin=0.55 * max(0.0, jitter[11]) if portable else 0.0,
-            dome_v={RIGHT: dome + 0.02 * jitter[7], LEFT: dome + 0.06 + 0.02 * jitter[7]},
-            angle_v={RIGHT: dome + 0.40 + 0.03 * jitter[8], LEFT: dome + 0.42 + 0.03 * jitter[8]},
-        )
 
 
 @dataclass(slots=True)
@@ -129,7 +51,8 @@ def build_chest(visit: Visit, size_px: int, seed: int, rng: np.random.Generator)
     markings = vessels.markings(frame, build.vessels)
     extra = frame.zeros()
     _breasts(frame, build, posture, extra)
-    bone = bones.skeleton(frame, build.rib_slope, build.rib_phase, posture.turn, posture.portable, posture.arm_out[LEFT])
+    ribs = bones.Ribs(build.rib_slope, build.rib_phase, build.barrel)
+    bone = bones.skeleton(frame, ribs, posture.turn, posture.portable, posture.arm_out[LEFT])
     bone *= build.rib_strength
     _gut_gas(frame, posture, rng, air)
     return Chest(frame, build, posture, tissue, air, lungs, heart, markings, bone, extra)
@@ -142,10 +65,10 @@ def _tissue(frame: Frame, build: Build, posture: Posture) -> Floats:
     u, v = frame.coarse()
     # Shoulders are thin, the belly is thick, and the limits of the body thinner still.
     thick = 1.35 + 0.30 * build.fat + 0.40 * ramp(v, -1.3, 0.1) + 1.15 * ramp(v, 0.45, 1.3)
-    thick = thick + 0.75 * ramp(np.abs(u), 1.15, 0.25)
+    thick = thick + 0.60 * ramp(np.abs(u), 1.15, 0.25)
     thick *= 0.12 + 0.88 * ramp(frame.depth(outlines, 0.27), 0.30, 1.0)
     body = frame.enlarge(thick)
-    canvas = frame.canvas()
+    canvas = frame.canvas(supersampling=1)  # its edge is blurred anyway
     for outline in outlines:
         canvas.polygon(outline, 1.0)
     body *= canvas.layer(0.012)
@@ -160,23 +83,54 @@ def _body_outline(build: Build, posture: Posture) -> Floats:
         arm = posture.arm_out[side]
         pit = 1.28 + 0.07 * build.fat + 0.3 * arm
         half = [
-            (0.40, -2.6), (0.37, -1.95), (0.43, -1.68), (0.62, -1.53 + lift), (1.0, -1.43 + lift), (1.36, -1.36 + lift),
-            (1.60, -1.14), (1.72, -0.6), (1.84 + arm, 0.3), (2.0 + 2 * arm, 1.3), (2.1 + 3 * arm, 2.4), (1.50 + 3 * arm, 2.4),
-            (1.48 + 2 * arm, 1.3), (1.40 + arm, 0.4), (pit, -0.10 + 0.12 * build.fat), (flank + 0.01, 0.20 + 0.1 * build.fat),
-            (flank - 0.01, 0.7), (flank + 0.03, 1.3), (flank + 0.10, 2.4),
-        ]  # fmt: skip
+            (0.40, -2.6),
+            (0.37, -1.95),
+            (0.43, -1.68),
+            (0.62, -1.53 + lift),
+            (1.0, -1.43 + lift),
+            (1.36, -1.36 + lift),
+            (1.60, -1.14),
+            (1.72, -0.6),
+            (1.84 + arm, 0.3),
+            (2.0 + 2 * arm, 1.3),
+            (2.1 + 3 * arm, 2.4),
+            (1.50 + 3 * arm, 2.4),
+            (1.48 + 2 * arm, 1.3),
+            (1.40 + arm, 0.4),
+            (pit, -0.10 + 0.12 * build.fat),
+            (flank + 0.01, 0.20 + 0.1 * build.fat),
+            (flank - 0.01, 0.7),
+            (flank + 0.03, 1.3),
+            (flank + 0.10, 2.4),
+        ]
         halves.append([(side * u, v) for u, v in half])
     return spline([*halves[1], *reversed(halves[0])])
 
 
 def lung_outline(posture: Posture, side: int) -> Floats:
     dome, angle, breath = posture.dome_v[side], posture.angle_v[side], posture.breath
-    low = 0.06 if side == LEFT else 0.0
+    low, barrel = (0.06 if side == LEFT else 0.0), posture.barrel
     points = [
-        (0.24, -1.16), (0.32, -1.27), (0.46, -1.29), (0.64, -1.17), (0.82, -0.86), (0.935, -0.40), (0.98, 0.10 + breath),
-        (1.0, 0.55 + breath), (0.995, angle - 0.20), (0.972, angle - 0.03), (0.955, angle - 0.01), (0.90, angle - 0.17),
-        (0.76, dome + 0.055), (0.55, dome), (0.34, dome + 0.05 + low), (0.15, dome + 0.20), (0.10, 0.2), (0.10, -0.6), (0.16, -1.0),
-    ]  # fmt: skip
+        (0.24, -1.16),
+        (0.32, -1.27),
+        (0.46, -1.29),
+        (0.64 + 0.03 * barrel, -1.17),
+        (0.82 + 0.05 * barrel, -0.86),
+        (0.935 + 0.025 * barrel, -0.40),
+        (0.98, 0.10 + breath),
+        (1.0, 0.55 + breath),
+        (0.995, angle - 0.20),
+        (0.972, angle - 0.03),
+        (0.955, angle - 0.01),
+        (0.90, angle - 0.17),
+        (0.76, dome + 0.055),
+        (0.55, dome),
+        (0.34, dome + 0.05 + low),
+        (0.15, dome + 0.20),
+        (0.10, 0.2),
+        (0.10, -0.6),
+        (0.16, -1.0),
+    ]
     curve = spline(points)
     curve[:, 0] *= side
     return curve
@@ -197,16 +151,36 @@ def _lungs(frame: Frame, posture: Posture) -> tuple[Floats, Floats]:
 def heart_outline(build: Build, posture: Posture, growth: float = 0.0) -> Floats:
     """The silhouette of heart and great vessels; `growth` 0 is a normal heart, 1 a plainly enlarged one."""
     wide = 1 + 0.06 * build.heart + 0.09 * posture.portable - 0.5 * posture.breath
-    left, right = (0.57 + 0.30 * growth) * wide, (0.25 + 0.14 * growth) * wide
-    knob = 0.235 + 0.025 * build.knob
+    left, right = 0.56 * wide, 0.265 * wide
+    # Enlarged hearts are large whatever they grew from, so that none passes for healthy.
+    left += growth * (0.76 + 0.10 * wide - left)
+    right += growth * (0.38 - right)
+    knob = 0.222 + 0.028 * build.knob
     base = max(posture.dome_v.values()) + 0.16
     low = base - 0.28  # where the heart is widest
     points = [
-        (-0.14, -1.35), (-0.16, -0.95), (-0.17, -0.55), (-0.18, -0.20), (-right * 0.93, 0.10), (-right, low - 0.22), (-right * 0.88, low + 0.1),
-        (-0.12, base + 0.1), (0.2, base + 0.12), (left * 0.85, low + 0.17), (left, low), (left * 0.90, low - 0.20),
-        (left * 0.68, 0.10), (0.26 + 0.12 * growth, -0.16), (0.215, -0.32), (0.20, -0.40), (knob, -0.52), (knob * 0.93, -0.66),
-        (0.16, -0.78), (0.14, -0.95), (0.15, -1.35),
-    ]  # fmt: skip
+        (-0.14, -1.35),
+        (-0.16, -0.95),
+        (-0.17, -0.55),
+        (-0.18, -0.20),
+        (-right * 0.93, 0.10),
+        (-right, low - 0.22),
+        (-right * 0.88, low + 0.1),
+        (-0.12, base + 0.1),
+        (0.2, base + 0.12),
+        (left * 0.85, low + 0.17),
+        (left, low),
+        (left * 0.90, low - 0.20),
+        (left * 0.68, 0.10),
+        (0.26 + 0.12 * growth, -0.16),
+        (0.215, -0.32),
+        (0.20, -0.40),
+        (knob, -0.52),
+        (knob * 0.93, -0.66),
+        (0.16, -0.78),
+        (0.14, -0.95),
+        (0.15, -1.35),
+    ]
     curve = spline(points, steps=6)
     curve[:, 0] += posture.turn * (curve[:, 1] + 1)
     return curve
@@ -214,7 +188,7 @@ def heart_outline(build: Build, posture: Posture, growth: float = 0.0) -> Floats
 
 def _heart(frame: Frame, build: Build, posture: Posture) -> Floats:
     layer = frame.zeros()
-    frame.paint(layer, heart_outline(build, posture), 1.0, 0.014)
+    frame.paint(layer, heart_outline(build, posture), 1.0, 0.018)
     return layer
 
 

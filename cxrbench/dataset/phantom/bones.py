@@ -4,6 +4,7 @@ All ribs of a kind are one pattern that repeats along a bent axis: looking the p
 twelve pairs as for one.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,8 +18,17 @@ ARM_STEP = 0.12
 SPINE_RANGE, SPINE_ZERO = 1.3, 0.5
 
 
-def skeleton(frame: Frame, rib_slope: float, rib_phase: float, turn: float, portable: bool, arm_out: float) -> Floats:
-    bone = _ribs(frame, rib_slope, rib_phase)
+@dataclass(frozen=True, slots=True)
+class Ribs:
+    """Deviations from the usual rib cage, within -1 and 1."""
+
+    slope: float
+    phase: float
+    barrel: float
+
+
+def skeleton(frame: Frame, ribs: Ribs, turn: float, portable: bool, arm_out: float) -> Floats:
+    bone = _ribs(frame, ribs)
     window, girdle = frame.fit(_girdle_atlas(frame.inner_px, portable, round(arm_out / ARM_STEP)), turn)
     bone[window] += girdle
     window, spine = frame.fit(_spine_atlas(frame.inner_px), 0.3 * turn)
@@ -63,31 +73,31 @@ FRONT_STRENGTH = _inside * ramp(_out, 0.40, 0.55)
 WALL = 0.22 * ramp(_out, 0.93, 1.0) * ramp(_out, 1.08, 1.01)  # ribs seen end on make it a bright line
 
 
-def _ribs(frame: Frame, slope: float, phase: float) -> Floats:
+def _ribs(frame: Frame, ribs: Ribs) -> Floats:
     bone = frame.zeros()
     window = frame.window((-1.15, -1.4, 1.15, 1.9))
     u, v = frame.at(window)
-    wall = np.maximum(1.0 - 0.125 * np.maximum(0.5 - v, 0) ** 2, 0.3)
+    wall = np.maximum(1.0 - (0.125 - 0.022 * ribs.barrel) * np.maximum(0.5 - v, 0) ** 2, 0.3)
     index = (np.abs(u) * (OUT_STEPS / OUT_END / wall)).astype(np.intp)
     np.minimum(index, OUT_STEPS - 1, out=index)
-    sag = 0.03 * slope * _out**2 + 0.05 * slope * _out**4 + 0.12 * _out**2 + 0.20 * _out**4
+    sag = 0.03 * ribs.slope * _out**2 + 0.05 * ribs.slope * _out**4 + 0.12 * _out**2 + 0.20 * _out**4
     per_rib = SAMPLES / SPACING
-    start = (1.16 - 0.05 * phase) * per_rib + 0.5 * SAMPLES
+    start = (1.16 - 0.05 * ribs.phase) * per_rib + 0.5 * SAMPLES
     back = sag.take(index)
     back *= -per_rib * (1 + 0.25 * v)
     back += v * per_rib + start
-    ribs = POSTERIOR.take(back.astype(np.intp), mode="clip")
-    ribs *= BACK_STRENGTH.take(index)
-    rise = (0.95 + 0.15 * slope) * _bend - 0.55 * _bend * _bend + 0.32
+    shadow = POSTERIOR.take(back.astype(np.intp), mode="clip")
+    shadow *= BACK_STRENGTH.take(index)
+    rise = (0.95 + 0.15 * ribs.slope) * _bend - 0.55 * _bend * _bend + 0.32
     front = rise.take(index)
     front *= -per_rib
     front += v * per_rib + start
     front_ribs = ANTERIOR.take(front.astype(np.intp), mode="clip")
     front_ribs *= FRONT_STRENGTH.take(index)
     front_ribs *= ramp(v, 0.95, 0.6)
-    ribs += front_ribs
-    ribs += WALL.take(index) * (ramp(v, -1.25, -0.9) * ramp(v, 1.4, 1.0))
-    bone[window] = ribs
+    shadow += front_ribs
+    shadow += WALL.take(index) * (ramp(v, -1.25, -0.9) * ramp(v, 1.4, 1.0))
+    bone[window] = shadow
     return bone
 
 
@@ -110,7 +120,9 @@ def _spine(frame: Frame) -> Floats:
     for side in (-1, 1):
         along = (v + 0.50) * 0.9
         bronchus = np.abs(u * side - 0.04 - along)
-        column -= 0.22 * ramp(bronchus, 0.055, 0.03) * ramp(v, -0.25, -0.32) * ramp(v, -0.52, -0.45) * ramp(off, 0.20, 0.15)
+        column -= (
+            0.22 * ramp(bronchus, 0.055, 0.03) * ramp(v, -0.25, -0.32) * ramp(v, -0.52, -0.45) * ramp(off, 0.20, 0.15)
+        )
     return column
 
 
@@ -142,10 +154,29 @@ def _girdle(frame: Frame, portable: bool, arm_out: float) -> Floats:
 
 
 BLADE = spline(
-    [(1.14, -1.08), (1.26, -0.80), (1.16, -0.45), (1.03, -0.10), (0.97, -0.02), (0.93, -0.15), (0.94, -0.60), (0.90, -1.06)]
+    [
+        (1.14, -1.08),
+        (1.26, -0.80),
+        (1.16, -0.45),
+        (1.03, -0.10),
+        (0.97, -0.02),
+        (0.93, -0.15),
+        (0.94, -0.60),
+        (0.90, -1.06),
+    ]
 )
 HUMERUS = spline(
-    [(1.30, -1.02), (1.40, -1.12), (1.53, -1.08), (1.59, -0.92), (1.63, -0.50), (1.76, 0.60), (1.62, 0.60), (1.50, -0.50), (1.36, -0.80)]
+    [
+        (1.30, -1.02),
+        (1.40, -1.12),
+        (1.53, -1.08),
+        (1.59, -0.92),
+        (1.63, -0.50),
+        (1.76, 0.60),
+        (1.62, 0.60),
+        (1.50, -0.50),
+        (1.36, -0.80),
+    ]
 )
 SOCKET = disc((1.25, -0.92), (0.05, 0.15))
 ACROMION = spline([(1.02, -1.17), (1.25, -1.28), (1.45, -1.24), (1.47, -1.16), (1.25, -1.18)])

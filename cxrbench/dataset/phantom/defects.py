@@ -81,7 +81,7 @@ KINDS: dict[str, Kind] = {
     "byte_duplicate": Kind("the file of another image under this name", encode_gray, is_copy=True),
     "pixel_duplicate": Kind("the pixels of another image in other bytes", encoded_again, is_copy=True),
     "image_missing": Kind("a row without an image", None),
-    "row_missing": Kind("an image without a row", encode_gray, has_row=False),
+    "row_missing": Kind("an image that neither the table nor a list names", encode_gray, has_row=False),
 }
 
 

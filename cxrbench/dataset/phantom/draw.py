@@ -68,7 +68,7 @@ class Tone:
         return cls(
             white=float(238 + 12 * jitter[0] - 8 * portable),
             black=float(18 + 14 * jitter[1]),
-            gain=float((0.86 if portable else 1.0) * (1 + 0.16 * jitter[2])),
+            gain=float((0.88 if portable else 1.0) * (1 + (0.24 if portable else 0.16) * jitter[2])),
             gamma=float(1.05 + 0.18 * jitter[3]),
         )
 
@@ -78,4 +78,4 @@ class Tone:
         axis = np.linspace(0, reach, steps, dtype=np.float32)
         curve = self.black + (self.white - self.black) * (1 - np.exp(-self.gain * axis)) ** self.gamma
         index = (attenuation * (steps / reach)).astype(np.intp)
-        return curve.astype(np.float32).take(index, mode="clip")
+        return np.asarray(curve, np.float32).take(index, mode="clip")

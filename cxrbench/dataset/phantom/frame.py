@@ -9,12 +9,13 @@ beyond that an X-ray holds little but noise.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]  # float32 wherever it is large
 Window = tuple[slice, slice]  # rows, columns
 Rect = tuple[float, float, float, float]  # left, top, right, bottom in thorax units
 
@@ -55,7 +56,7 @@ class Frame:
 
     @property
     def side_px(self) -> int:
-        return self.u.shape[1]
+        return int(self.u.size)
 
     @property
     def unit_px(self) -> float:
@@ -86,7 +87,8 @@ class Frame:
 
     def box(self, rect: Rect, size_px: int) -> tuple[float, float, float, float]:
         """x, y, width, height of a rectangle in the finished, tilted image of `size_px` pixels."""
-        left, top, right, bottom = rect
+        blur = 3 / self.unit_px  # scaling spreads what was drawn
+        left, top, right, bottom = rect[0] - blur, rect[1] - blur, rect[2] + blur, rect[3] + blur
         corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)], np.float32)
         x, y = ((self.to_px(corners) - self.margin_px) / self.inner_px - 0.5).T
         cos, sin = math.cos(self.pose.tilt), math.sin(self.pose.tilt)
@@ -100,7 +102,9 @@ class Frame:
         cos, sin = math.cos(self.pose.tilt), math.sin(self.pose.tilt)
         half, centre = side / 2, side / 2 + self.margin_px
         affine = (cos, sin, centre - half * (cos + sin), -sin, cos, centre - half * (cos - sin))
-        image = Image.fromarray(layer).transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+        image = Image.fromarray(layer).transform(
+            (side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+        )
         if side != size_px:
             # Pillow's bicubic averages when it shrinks.
             image = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
@@ -121,12 +125,12 @@ class Frame:
     def depth(self, outlines: list[Floats], blur: float) -> Floats:
         """How far inside the outlines: their shape blurred by `blur` units, on a coarse grid of this frame."""
         coarse = DOME_GRID_PX / self.side_px
-        image = Image.new("L", (2 * DOME_GRID_PX, 2 * DOME_GRID_PX))
+        image = Image.new("L", (DOME_GRID_PX, DOME_GRID_PX))
         pen = ImageDraw.Draw(image)
         for outline in outlines:
-            pen.polygon((self.to_px(outline) * (2 * coarse)).ravel().tolist(), fill=255)
-        blurred = image.filter(ImageFilter.GaussianBlur(2 * coarse * blur * self.unit_px))
-        return np.asarray(blurred.reduce(2), np.float32) * np.float32(1 / 255)
+            pen.polygon((self.to_px(outline) * coarse).ravel().tolist(), fill=255)
+        blurred = image.filter(ImageFilter.GaussianBlur(coarse * blur * self.unit_px))
+        return np.asarray(blurred, np.float32) * np.float32(1 / 255)
 
     def coarse(self) -> tuple[Floats, Floats]:
         """The coordinates of that coarse grid."""
@@ -155,8 +159,8 @@ class Frame:
         x, y = low.astype(int).tolist()
         return (slice(y, y + height), slice(x, x + width)), np.asarray(fitted, np.float32) * np.float32(1 / 255)
 
-    def canvas(self) -> "Canvas":
-        return Canvas(self)
+    def canvas(self, supersampling: int = SUPERSAMPLING) -> "Canvas":
+        return Canvas(self, supersampling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,31 +187,32 @@ def atlas_frame(inner_px: int) -> Frame:
 class Canvas:
     """Lines of many widths drawn into one layer; a line that crosses another does not add to it."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, supersampling: int) -> None:
         self._frame = frame
-        side = frame.side_px * SUPERSAMPLING
+        self._per_px = supersampling
+        side = frame.side_px * supersampling
         self._image = Image.new("L", (side, side))
         self._draw = ImageDraw.Draw(self._image)
 
     def line(self, points: Floats, width: float, strength: float) -> None:
         """A line `width` units wide; one thinner than a pixel is drawn a pixel wide and weaker."""
-        self.px_line((self._frame.to_px(points) * SUPERSAMPLING).ravel().tolist(), width, strength)
+        self.px_line((self._frame.to_px(points) * self._per_px).ravel().tolist(), width, strength)
 
     def polygon(self, points: Floats, strength: float) -> None:
-        flat = (self._frame.to_px(points) * SUPERSAMPLING).ravel().tolist()
+        flat = (self._frame.to_px(points) * self._per_px).ravel().tolist()
         self._draw.polygon(flat, fill=int(255 * strength))
 
     def px_line(self, flat_px: list[float], width: float, strength: float) -> None:
-        width_px = width * self._frame.unit_px * SUPERSAMPLING
+        width_px = width * self._frame.unit_px * self._per_px
         drawn_px = max(1, round(width_px))
         self._draw.line(flat_px, fill=int(255 * strength * min(1.0, width_px / drawn_px)), width=drawn_px, joint=None)
 
     def layer(self, blur: float = 0.0) -> Floats:
-        return soften(self._image.reduce(SUPERSAMPLING), blur * self._frame.unit_px)
+        return soften(self._image.reduce(self._per_px), blur * self._frame.unit_px)
 
 
 def soften(image: Image.Image, blur_px: float) -> Floats:
-    if blur_px > 0.3:
+    if blur_px > 0.6:
         # Three box passes make a bell; one does for edges that are nearly sharp.
         kernel = ImageFilter.GaussianBlur(float(blur_px)) if blur_px > 3 else ImageFilter.BoxBlur(float(blur_px) * 1.5)
         image = image.filter(kernel)
@@ -220,14 +225,17 @@ def ramp(x: Floats, start: float, end: float) -> Floats:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
+@cache
+def _steps(num: int) -> Floats:
+    return np.linspace(0, 1, num, endpoint=False, dtype=np.float32)
+
+
 def spline(points: list[tuple[float, float]], steps: int = 8, closed: bool = True) -> Floats:
     """A smooth curve through all points (Catmull-Rom)."""
     p = np.asarray(points, np.float32)
-    if closed:
-        p = np.concatenate([p[-1:], p, p[:2]])
-    else:
-        p = np.concatenate([p[:1], p, p[-1:]])
-    t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
+    before, after = (p[-1:], p[:2]) if closed else (p[:1], p[-1:])
+    p = np.concatenate([before, p, after])
+    t = _steps(steps)[None, :, None]
     a, b, c, d = (q[:, None, :] for q in (p[:-3], p[1:-2], p[2:-1], p[3:]))
     curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
     flat = curve.reshape(-1, 2)
@@ -236,7 +244,7 @@ def spline(points: list[tuple[float, float]], steps: int = 8, closed: bool = Tru
 
 def disc(centre: tuple[float, float], radius: tuple[float, float], wobble: Floats | None = None) -> Floats:
     """An ellipse's outline; `wobble` (one factor a point, 32 of them) makes it lobulated."""
-    angle = np.linspace(0, 2 * math.pi, 32, endpoint=False, dtype=np.float32)
+    angle = 2 * math.pi * _steps(32)
     reach = np.ones(32, np.float32) if wobble is None else wobble
     return np.stack(
         [centre[0] + radius[0] * reach * np.cos(angle), centre[1] + radius[1] * reach * np.sin(angle)], axis=-1

@@ -45,9 +45,10 @@ def data_entry(plan: Plan, without: Collection[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def name_list(plan: Plan, is_test: bool) -> str:
+def name_list(plan: Plan, is_test: bool, without: Collection[str] = ()) -> str:
     """NIH's lists end without a newline."""
-    return "\n".join(visit.name for visit, test in zip(plan.visits, plan.is_test, strict=True) if test == is_test)
+    listed = (visit.name for visit, test in zip(plan.visits, plan.is_test, strict=True) if test == is_test)
+    return "\n".join(name for name in listed if name not in without)
 
 
 def box_list(plan: Plan, boxes: Mapping[str, Mapping[str, Box]]) -> str:

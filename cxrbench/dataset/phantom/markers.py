@@ -53,7 +53,12 @@ def add_leads(frame: Frame, layer: Floats, rng: np.random.Generator) -> None:
         u, v = side * rng.uniform(0.55, 1.0), rng.uniform(-0.9, 0.9)
         away = side * rng.uniform(0.35, 0.8)
         wire = spline(
-            [(u, v), (u + 0.3 * away, v + rng.uniform(-0.3, 0.2)), (u + 0.7 * away, v + rng.uniform(-0.5, 0.3)), (u + away, v - 1.2)],
+            [
+                (u, v),
+                (u + 0.3 * away, v + rng.uniform(-0.3, 0.2)),
+                (u + 0.7 * away, v + rng.uniform(-0.5, 0.3)),
+                (u + away, v - 1.2),
+            ],
             closed=False,
         )
         canvas.line(wire, 0.008, 0.5)
@@ -72,7 +77,7 @@ def collimate(gray: Floats, rng: np.random.Generator) -> None:
         chance, depth, slant = rng.random(3)
         if chance > 0.35:
             continue
-        deep = depth**4 * 0.11
+        deep = depth**4 * 0.09
         border = np.rot90(gray, edge)  # a view: its first rows are the border in turn
         first, last = (max(0, round((deep + shift) * side)) for shift in (0.0, (slant - 0.5) * 0.02))
         rows = np.linspace(first, last, side)

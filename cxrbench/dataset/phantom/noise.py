@@ -13,7 +13,7 @@ from cxrbench.dataset.phantom.frame import Floats, Frame
 NIH_SIZE_PX = 1024
 TILE_SEED = 20170707
 # Gray levels at 1024 pixels, against brightness in steps of 32: dark air is clean, lungs grainy, dense parts smooth.
-STRENGTH = np.array([0.30, 1.15, 1.45, 1.30, 1.20, 1.10, 1.00, 0.85, 0.7], np.float32)
+STRENGTH = np.array([0.10, 1.07, 1.38, 1.24, 1.12, 1.03, 0.96, 0.88, 0.76], np.float32)
 
 
 @cache
@@ -26,6 +26,7 @@ def _tile(size_px: int) -> Floats:
     per_px = max(1.0, size_px / NIH_SIZE_PX)  # noise is as wide as the detector's pixels, however finely it is drawn
     f = np.maximum(f * per_px, 1 / 64)
     power = 0.12 / f**1.25 * np.exp(-((f / 0.58) ** 2)) + 0.05
+    power *= np.exp(-((f / 0.56) ** 8))  # NIH scaled larger images down
     tile = np.fft.irfft2(spectrum * np.sqrt(power), s=(side, side))
     tile /= tile.std()
     factor = NIH_SIZE_PX // size_px

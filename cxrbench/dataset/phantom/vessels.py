@@ -68,5 +68,3 @@ def _tree(rng: np.random.Generator, side: int) -> list[tuple[Floats, Floats]]:
         length = (length[:, None] * rng.uniform(0.35, 0.6, at.shape)).ravel()
         width = (width_at[rows, at] * 0.75).ravel()
     return generations
-
-

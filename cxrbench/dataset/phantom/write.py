@@ -5,17 +5,12 @@ interrupted run leaves never looks like a data set, and the target may be a moun
 """
 
 import errno
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 from cxrbench.dataset.parallel import map_bounded
 from cxrbench.dataset.phantom import layout
@@ -59,8 +54,8 @@ def write_data_set(
         boxes: dict[str, dict[str, Box]] = {}
         num_bytes = 0
         draw_batch = partial(write_batch, folder=folder / IMAGES, size_px=size_px, seed=plan.seed)
-        results = cast("Generator[list[Written]]", map_bounded(draw_batch, batches(tasks(plan, defects)), workers))
-        with closing(results):  # an interrupt too ends the workers before the folder is removed
+        results = map_bounded(draw_batch, batches(tasks(plan, defects)), workers)
+        with closing(results):  # an interrupt too leaves no batch waiting
             for batch in results:
                 boxes.update((written.name, written.boxes) for written in batch)
                 num_bytes += sum(written.num_bytes for written in batch)
@@ -74,7 +69,7 @@ def texts(plan: Plan, defects: tuple[Defect, ...], boxes: dict[str, dict[str, Bo
     """The files beside the images, in the order in which they appear: a folder without the table is no data set."""
     without_row = {defect.name for defect in defects if not KINDS[defect.kind].has_row}
     return {
-        **{name: layout.name_list(plan, is_test) for name, is_test in layout.LISTS.items()},
+        **{name: layout.name_list(plan, is_test, without_row) for name, is_test in layout.LISTS.items()},
         layout.BOXES: layout.box_list(plan, boxes),
         layout.TRUTH: layout.truth_json(plan, boxes, defects, size_px),
         layout.DATA_ENTRY: layout.data_entry(plan, without_row),
@@ -104,7 +99,6 @@ def batches(items: Iterator[Task]) -> Iterator[list[Task]]:
 
 
 def write_batch(batch: list[Task], folder: Path, size_px: int, seed: int) -> list[Written]:
-    follow_the_parent()
     return [write_image(task, folder, size_px, seed) for task in batch]
 
 
@@ -113,21 +107,6 @@ def write_image(task: Task, folder: Path, size_px: int, seed: int) -> Written:
     encode = KINDS[task.defect].encode if task.defect else encode_gray
     num_bytes = (folder / task.name).write_bytes(encode(drawing.pixels)) if encode else 0
     return Written(task.name, drawing.boxes, num_bytes)
-
-
-@cache
-def follow_the_parent() -> None:
-    """Once per worker process: leave Ctrl-C to the parent, and end with it however it ends."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextmanager

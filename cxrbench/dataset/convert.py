@@ -1,0 +1,91 @@
+"""One image from the source's bytes to what a shard stores; light to import, since every worker process does."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from cxrbench.dataset.encodings import encoding
+from cxrbench.dataset.gray import check_png, decode_gray
+from cxrbench.errors import DataError
+
+STAGES = ("read", "decode", "resize", "encode", "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is stored: an encoding, and the short side in pixels (0: the source's size)."""
+
+    encoding: str
+    size_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What the table says of a converted image. The hash is of the gray pixels, before a lossy encoding."""
+
+    sha256: str
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+    kept: bool  # the source's own bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    name: str
+    data: bytes = b""
+    pixels: Pixels | None = None
+    problem: str = ""  # why the image is bad; then there is nothing else
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent in each stage and bytes read, added up over images."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    read_bytes: int = 0
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def convert(name: str, data: bytes, target: Target, clock: Clock) -> Converted:
+    """A bad image comes back with its problem, so that one run finds them all."""
+    try:
+        with clock("decode"):
+            source = decode_gray(data)
+    except DataError as error:
+        return Converted(name, problem=str(error))
+    with clock("resize"):
+        gray = resize(source, target.size_px)
+        sha256 = hashlib.sha256(gray.tobytes()).hexdigest()
+    kept = target == Target("png", 0) and check_png(data).is_plain
+    with clock("encode"):
+        stored = data if kept else encoding(target.encoding).encode(gray)
+    height, width = gray.shape
+    return Converted(name, stored, Pixels(sha256, width, height, source.shape[1], source.shape[0], kept))
+
+
+def resize(gray: np.ndarray, size_px: int) -> np.ndarray:
+    """The short side to `size_px`, as torchvision's Resize does with a PIL image: to the bit, so that doing it early
+    changes no result.
+    """
+    height, width = gray.shape
+    if not size_px or min(height, width) == size_px:
+        return gray
+    if width <= height:
+        new_width, new_height = size_px, int(size_px * height / width)
+    else:
+        new_width, new_height = int(size_px * width / height), size_px
+    return np.asarray(Image.fromarray(gray).resize((new_width, new_height), Image.Resampling.BILINEAR))

@@ -1,0 +1,82 @@
+"""What a data set on disk says of itself: dataset.json (what, how, checksums) and samples.parquet (a row an image)."""
+
+import hashlib
+import io
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrbench.dataset.encodings import ENCODINGS
+from cxrbench.errors import DataError
+from cxrbench.labels import NIH14
+from cxrbench.storage import atomic_write, read_bytes
+
+SCHEMA_VERSION = 1
+MANIFEST, SAMPLES, QUARANTINE = "dataset.json", "samples.parquet", "quarantine.csv"
+LIBRARIES = ("numpy", "pillow", "kornia-rs")  # besides the encoder's: they decide the pixels
+CHUNK_BYTES = 2**22
+
+
+def versions(encoding: str) -> dict[str, str]:
+    """Of all that decides the bytes: another version refuses to resume."""
+    return {name: version(name) for name in sorted({*LIBRARIES, ENCODINGS[encoding].library})}
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def samples_table(samples: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows in order of their ids, with the findings as columns of 0 and 1, as the splits expect them."""
+    frame = pd.DataFrame(samples).sort_values("id", ignore_index=True)
+    labels = [[name in row for name in NIH14] for row in frame.pop("labels")]
+    findings = pd.DataFrame(np.array(labels, dtype=np.uint8).reshape(-1, len(NIH14)), columns=list(NIH14))
+    types = {"id": "int64", "patient": "int64", "follow_up": "Int32", "age": "Int16"}
+    return pd.concat([frame.astype(types), findings], axis=1)
+
+
+def write_samples(samples: list[dict[str, Any]], folder: Path) -> None:
+    buffer = io.BytesIO()
+    stored = pa.Table.from_pandas(samples_table(samples), preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(stored, buffer)
+    with atomic_write(folder / SAMPLES) as file:
+        file.write(buffer.getvalue())
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    try:
+        samples: pd.DataFrame = pq.read_table(io.BytesIO(read_bytes(folder / SAMPLES))).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise DataError("cannot read the table", got=f"{folder / SAMPLES}: {error}", do="convert again") from None
+    return samples
+
+
+def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
+    with atomic_write(folder / MANIFEST) as file:
+        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.exists():
+        begun = (folder / ".work").is_dir()
+        do = "run the same `cxrbench shard` again to finish it" if begun else "make one with `cxrbench shard`"
+        raise DataError("not a finished data set", got=folder, do=do)
+    try:
+        manifest: dict[str, Any] = json.loads(read_bytes(path))
+        schema = manifest["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError("cannot read the manifest", got=path, do="convert again") from None
+    if schema != SCHEMA_VERSION:
+        raise DataError("a data set of another version", got=f"schema {schema}", allowed=SCHEMA_VERSION)
+    return manifest

@@ -1,0 +1,87 @@
+"""One shard from start to finish: an independent task that any engine can run. Light to import: no pandas."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrbench.dataset.convert import Clock, Converted, Target
+from cxrbench.dataset.encodings import encoding
+from cxrbench.dataset.locate import Place, fetch
+from cxrbench.dataset.tar import ID_DIGITS, index_text, write_tar
+from cxrbench.storage import atomic_write
+
+Row = dict[str, Any]
+WORK = ".work"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    stem: str
+    rows: list[Row]
+    places: list[Place]
+    target: Target
+    folder: str  # the data set's
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a shard, kept as JSON beside the others until the data set is finished: its part of the table."""
+
+    file: str
+    num_bytes: int = 0
+    sha256: str = ""
+    index_sha256: str = ""
+    samples: list[Row] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)  # name and reason
+    seconds: dict[str, float] = field(default_factory=dict)
+    read_bytes: int = 0
+
+
+def outcome_path(folder: Path, stem: str) -> Path:
+    return folder / WORK / f"{stem}.json"
+
+
+def run_task(task: Task) -> Outcome:
+    """Write the tar, its index, then the outcome, each under its name only when whole. The same bytes each time."""
+    folder, clock, target = Path(task.folder), Clock(), encoding(task.target.encoding)
+    outcome = Outcome(f"{task.stem}.tar")
+
+    def samples() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+        for row, place in zip(task.rows, task.places, strict=True):
+            image = fetch(row["name"], place, task.target, clock)
+            if image.problem or image.pixels is None:
+                outcome.bad.append((image.name, image.problem))
+                continue
+            outcome.samples.append({**row, "shard": int(task.stem), **asdict(image.pixels)})
+            with clock("write"):
+                yield row["name"][:-4], files_of(row, image, target.extension)
+
+    with atomic_write(folder / outcome.file) as file:
+        written = write_tar(file, samples())
+    for row, members in zip(outcome.samples, written.samples, strict=True):
+        row["offset"], row["size"] = members[0].offset, members[0].size
+    outcome.num_bytes, outcome.sha256 = written.num_bytes, written.sha256
+    index = index_text(written.samples).encode()
+    with atomic_write(folder / f"{task.stem}.idx") as file:
+        file.write(index)
+    outcome.index_sha256 = hashlib.sha256(index).hexdigest()
+    outcome.seconds, outcome.read_bytes = clock.seconds, clock.read_bytes
+    with atomic_write(outcome_path(folder, task.stem)) as file:
+        file.write(json.dumps(asdict(outcome)).encode())
+    return outcome
+
+
+def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:
+    """A sample's three files, in the order they are stored in."""
+    if image.pixels is None:
+        return []
+    about = {key: row[key] for key in ("name", "labels", "patient", "age", "sex", "view")}
+    about |= {"width": image.pixels.width, "height": image.pixels.height}
+    return [
+        (extension, image.data),
+        ("json", json.dumps(about).encode()),
+        ("id", f"{row['id']:0{ID_DIGITS}d}".encode()),
+    ]
