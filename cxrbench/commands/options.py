@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 IMAGES_HELP = "folders of PNGs, NIH's tar.gz archives, Kaggle's zip, or any mix"
 
 
+LABELS_HELP = "NIH's Data_Entry CSV, either version, gzipped or not"
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--labels", type=Path, required=True, metavar="CSV", help="NIH's Data_Entry CSV, either version, gzipped or not"
-    )
+    parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help=LABELS_HELP)
+
+
+def add_labels_or_data(parser: argparse.ArgumentParser) -> None:
+    either = parser.add_mutually_exclusive_group(required=True)
+    either.add_argument("--labels", type=Path, metavar="CSV", help=LABELS_HELP)
+    either.add_argument("--data", type=Path, metavar="DIR", help="or a data set that cxrbench shard made")
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +65,6 @@ def load_split(args: argparse.Namespace, table: "pd.DataFrame") -> "Split":
     """The split asked for; NIH's lists, where they lie beside the CSV, are checked against it."""
     from cxrbench.dataset.splits import check_official_lists, make_split
 
-    if args.policy == "official":
+    if args.policy == "official" and args.labels:
         check_official_lists(table, args.labels.parent)
     return make_split(table, args.policy, args.fractions, args.seed)

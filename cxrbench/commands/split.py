@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import add_labels, add_split, load_split, positive
+from cxrbench.commands.options import add_labels_or_data, add_split, load_split, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_labels(parser)
+    add_labels_or_data(parser)
     add_split(parser)
     parser.add_argument(
         "--limit-train", type=positive, metavar="N", help="only N training images, whole patients in seeded order"
@@ -25,10 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cxrbench.commands.parts import parts_text
     from cxrbench.dataset.audit import audit_leakage, audit_parts
+    from cxrbench.dataset.manifest import read_manifest, read_samples
     from cxrbench.dataset.splits import limit, write_split
     from cxrbench.dataset.table import read_table
 
-    table = read_table(args.labels)
+    if args.data:
+        read_manifest(args.data)  # refuses a folder that is not finished
+    table = read_samples(args.data) if args.data else read_table(args.labels)
     split = load_split(args, table)
     for part, num_images in (("train", args.limit_train), ("test", args.limit_test)):
         if num_images:

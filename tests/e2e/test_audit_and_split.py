@@ -128,3 +128,20 @@ def test_the_real_sample(cli: Run, nih: Path):
             "alike_across_parts",
         )
     )
+
+
+def test_a_split_of_shards_is_that_of_their_table(cli: Run, phantoms: Path, tmp_path: Path):
+    made = cli("shard", "--images", phantoms / "images", "--labels", phantoms / LABELS, "--out", tmp_path / "shards")
+    assert made.returncode == 0, made.stderr
+    outs = [tmp_path / "of_table.csv", tmp_path / "of_shards.csv"]
+    sources = [("--labels", phantoms / LABELS), ("--data", tmp_path / "shards")]
+    for out, source in zip(outs, sources, strict=True):
+        assert cli("split", *source, "--out", out).returncode == 0
+    of_table, of_shards = (sorted(out.read_text().splitlines()) for out in outs)
+    assert of_table == of_shards
+
+
+def test_a_split_of_an_unfinished_folder_is_refused(cli: Run, tmp_path: Path):
+    done = cli("split", "--data", tmp_path, "--out", tmp_path / "s.csv")
+    assert done.returncode == 1
+    assert "not a finished data set" in done.stderr

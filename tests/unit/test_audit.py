@@ -102,7 +102,7 @@ def test_files_against_the_table_and_each_other(data: Lists, tmp_path: Path):
 
 
 def test_a_leak_is_a_patient_or_an_identical_image_in_two_parts(data: Lists):
-    table, split = data
+    split = data[1]
     clean = Split("", split.frame[split.frame["name"] != "00000001_001.png"])
     assert leaks({"leakage": audit_leakage(split)})
     assert not leaks({"leakage": audit_leakage(clean)})
@@ -130,7 +130,7 @@ ALIKE = {
 
 @pytest.mark.parametrize("change", ALIKE.values(), ids=ALIKE.keys())
 def test_real_images_are_alike_after_a_change_and_not_to_other_patients(nih: Path, change):
-    """The calibration of the bounds: at most one of 24 changed images is missed, and no two patients are taken for one."""
+    """The bounds as calibrated: at most one of 24 changed images is missed, and no two patients are taken for one."""
     paths = sorted((nih / "images").glob("*.png"))[::5][:24]
     originals = prints_of({path.name: path.read_bytes() for path in paths})
     changed = prints_of({path.name: encoded(change(Image.open(path).convert("L"))) for path in paths})
@@ -168,7 +168,7 @@ def test_near_pairs_equals_comparing_every_pair():
     assert len(found) > 3
 
 
-def test_flat_images_are_not_taken_for_each_other(tmp_path: Path):
+def test_flat_images_are_not_taken_for_each_other():
     flat = [encoded(Image.new("L", (64, 64), value)) for value in (10, 200)]
     first, second = prints_of({"a.png": flat[0], "b.png": flat[1]})
     words, thumbnails = (

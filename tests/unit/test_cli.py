@@ -26,7 +26,10 @@ def test_every_verb_has_help_with_all_its_options(verb: str):
 @pytest.mark.parametrize("args", [["--help"], *([verb, "--help"] for verb in cli.VERBS), ["--version"]])
 def test_help_needs_nothing_but_python(args: list[str]):
     """Neither torch nor pandas is imported: help answers at once, and where they are broken."""
-    code = f"import sys; from cxrbench.cli import main\ntry: main({args})\nexcept SystemExit: pass\nprint(sorted(set(sys.modules) & {{'torch', 'pandas', 'numpy', 'nvidia'}}))"
+    code = (
+        f"import sys; from cxrbench.cli import main\ntry: main({args})\nexcept SystemExit: pass\n"
+        "print(sorted(set(sys.modules) & {'torch', 'pandas', 'numpy', 'nvidia'}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
 
@@ -56,7 +59,7 @@ def test_wrong_usage_exits_2(cli: Run, args: tuple[str, ...], message: str):
 
 
 def fails(error: BaseException):
-    def run(args: argparse.Namespace) -> int:
+    def run(_: argparse.Namespace) -> int:
         raise error
 
     return argparse.Namespace(run=run, debug=False)

@@ -1,5 +1,6 @@
 """Phantoms must show what their labels claim, and nothing else: the best possible AUROC rests on it."""
 
+import itertools
 import subprocess
 import sys
 import zlib
@@ -44,7 +45,7 @@ def test_every_finding_of_nih_has_its_sign_in_nih_order() -> None:
 @pytest.mark.parametrize("size_px", [256, 128])
 @pytest.mark.parametrize("finding", NIH14)
 def test_a_sign_stands_out_in_its_box_and_changes_nothing_else(finding: str, size_px: int) -> None:
-    for patient in range(1, 9):
+    for patient in range(1, 7):
         view, sex = ("PA", "AP")[patient % 2], ("M", "F")[patient // 2 % 2]
         with_sign = draw(visit(patient, finding, view=view, sex=sex), size_px, seed=3)
         without = draw(visit(patient, view=view, sex=sex), size_px, seed=3)
@@ -59,14 +60,16 @@ def test_a_sign_stands_out_in_its_box_and_changes_nothing_else(finding: str, siz
         assert change.max() <= 1, f"patient {patient}"
 
 
-def test_a_sign_shows_beside_others() -> None:
-    """Every pair of findings is drawn at least once; a neighbour may weaken a sign, never hide it."""
-    for k, finding in enumerate(NIH14):
-        for other in NIH14[:k] + NIH14[k + 1 :]:
-            patient = 20 + k
-            both = draw(visit(patient, finding, other), 256, seed=1)
-            only = draw(visit(patient, other), 256, seed=1)
-            change = np.abs(both.pixels[inside(both, finding)].astype(float) - only.pixels[inside(both, finding)])
+@pytest.mark.parametrize(("patient", "view"), [(20, "PA"), (21, "AP")])
+def test_a_sign_shows_beside_others(patient: int, view: str) -> None:
+    """In every pair of findings a neighbour may weaken a sign, never hide it."""
+    alone = {finding: draw(visit(patient, finding, view=view), 256, seed=1) for finding in NIH14}
+    for pair in itertools.combinations(NIH14, 2):
+        both = draw(visit(patient, *pair, view=view), 256, seed=1)
+        for finding, other in (pair, pair[::-1]):
+            assert both.boxes[finding] == alone[finding].boxes[finding]
+            box = inside(both, finding)
+            change = np.abs(both.pixels[box].astype(float) - alone[other].pixels[box])
             plain = change[change > 4]
             assert len(plain) >= 50, f"{finding} with {other}"
             assert plain.mean() >= 8, f"{finding} with {other}"
