@@ -1,7 +1,6 @@
 """The PNG writer: the same pixels in every decoder, and as costly to read as NIH's files."""
 
 import io
-import os
 import struct
 import time
 import zlib
@@ -17,9 +16,6 @@ from cxrbench.dataset.phantom.visit import Visit
 from cxrbench.dataset.png import choose_filters, encode_gray
 from cxrbench.labels import NIH14
 
-SAMPLE = os.environ.get("CXRBENCH_NIH_SAMPLE")
-needs_sample = pytest.mark.skipif(SAMPLE is None, reason="CXRBENCH_NIH_SAMPLE names no folder of real NIH images")
-
 
 def phantoms(num: int, size_px: int) -> list[np.ndarray]:
     drawn = []
@@ -32,9 +28,8 @@ def phantoms(num: int, size_px: int) -> list[np.ndarray]:
     return drawn
 
 
-def real_files() -> list[bytes]:
-    assert SAMPLE is not None
-    files = [path.read_bytes() for path in sorted(Path(SAMPLE, "images").glob("*.png"))]
+def gray_files(nih: Path) -> list[bytes]:
+    files = [path.read_bytes() for path in sorted((nih / "images").glob("*.png"))]
     return [data for data in files if Image.open(io.BytesIO(data)).mode == "L"]
 
 
@@ -101,17 +96,15 @@ def test_what_is_no_gray_image_is_refused(wrong: np.ndarray) -> None:
         encode_gray(wrong)
 
 
-@needs_sample
-def test_phantoms_are_as_large_as_real_images() -> None:
+def test_phantoms_are_as_large_as_real_images(nih: Path) -> None:
     size = np.mean([len(encode_gray(pixels)) for pixels in phantoms(24, 1024)])
-    assert size / np.mean([len(data) for data in real_files()]) == pytest.approx(1, abs=0.15)
+    assert size / np.mean([len(data) for data in gray_files(nih)]) == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.slow
-@needs_sample
-def test_phantoms_take_as_long_to_decode_as_real_images() -> None:
+def test_phantoms_take_as_long_to_decode_as_real_images(nih: Path) -> None:
     """Medians of interleaved decodes in processor time; the bound leaves room for a busy machine."""
-    made, real = [encode_gray(pixels) for pixels in phantoms(24, 1024)], real_files()[::5][:24]
+    made, real = [encode_gray(pixels) for pixels in phantoms(24, 1024)], gray_files(nih)[::5][:24]
     spent: dict[str, list[float]] = {"made": [], "real": []}
     for _ in range(4):
         for pair in zip(made, real, strict=True):

@@ -22,8 +22,9 @@ Paint = Callable[[Chest, Rng, int], Rect]
 
 def draw_sign(chest: Chest, name: str, key: list[int]) -> Rect:
     """Draw one finding; `key` is the visit's, and the same for all its findings."""
-    side = LEFT if np.random.default_rng([*key, len(NIH14)]).random() < 0.5 else RIGHT
-    return SIGNS[name](chest, np.random.default_rng([*key, NIH14.index(name)]), side)
+    # From 1 up: numpy takes a trailing 0 for nothing, which would be the visit's own stream again.
+    side = LEFT if np.random.default_rng([*key, len(NIH14) + 1]).random() < 0.5 else RIGHT
+    return SIGNS[name](chest, np.random.default_rng([*key, NIH14.index(name) + 1]), side)
 
 
 def atelectasis(chest: Chest, rng: Rng, side: int) -> Rect:
@@ -38,10 +39,8 @@ def atelectasis(chest: Chest, rng: Rng, side: int) -> Rect:
     for offset, end in ((-0.055, 0.93), (0.055, 0.93 - rng.uniform(0.05, 0.2))):
         axis = middle + offset + slope * (u - 0.68) + bow * (u - 0.68) ** 2
         half = 0.030 + 0.012 * np.sin(7 * u + phase)
-        band = (
-            ramp(np.abs(v - axis), half + 0.014, half - 0.014) * ramp(u, inner, inner + 0.12) * ramp(u, end, end - 0.12)
-        )
-        mask = np.maximum(mask, band)
+        band = ramp(np.abs(v - axis), half + 0.014, half - 0.014)
+        mask = np.maximum(mask, band * ramp(u, inner, inner + 0.12) * ramp(u, end, end - 0.12))
     chest.extra[window] += rng.uniform(0.50, 0.65) * clip(chest, window, mask)
     return mirror(rect, side)
 
@@ -93,7 +92,9 @@ def mass(chest: Chest, rng: Rng, side: int) -> Rect:
 
 
 def nodule(chest: Chest, rng: Rng, side: int) -> Rect:
-    centre = (-side * rng.uniform(0.44, 0.74), rng.uniform(-0.32, 0.10))
+    # On the left higher and further out: an enlarged heart must not hide it.
+    nearest, lowest = (0.54, -0.04) if side == RIGHT else (0.44, 0.10)
+    centre = (-side * rng.uniform(nearest, 0.76), rng.uniform(-0.34, lowest))
     return _ball(chest, centre, rng.uniform(0.058, 0.080), wobble(rng, 0.02), rng.uniform(0.60, 0.75))
 
 
