@@ -139,7 +139,7 @@ class Frame:
 
     def enlarge(self, coarse: Floats) -> Floats:
         """From the coarse grid to the full one."""
-        image = Image.fromarray(coarse).resize((self.side_px, self.side_px), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((self.side_px, self.side_px), Image.Resampling.BILINEAR)
         return np.array(image, np.float32)
 
     def paint(self, layer: Floats, points: Floats, value: float, blur: float = 0.006) -> None:
