@@ -1,5 +1,6 @@
 """The one boundary to files: what is read is whole or refused by name, what is written is whole or not there."""
 
+import fcntl
 import gzip
 import os
 import zlib
@@ -50,3 +51,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise DataError("no such folder", got=path.parent, do="create it first") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    """Held by one process (or by many, if shared) and freed by the system however it ends; BlockingIOError if taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        yield

@@ -20,7 +20,9 @@ from cxrbench.commands.options import IMAGES_HELP, add_labels, add_workers, posi
 from cxrbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cxrbench.dataset.shard import Job
+    import pandas as pd
+
+    from cxrbench.dataset.shard import Job, Options
 
 ENCODING_NAMES = ("npy", "png", "jpeg", "htj2k", "jp2")  # the registry's, which help should not need NumPy to name
 MAX_SIZE_PX = 8192
@@ -84,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cxrbench.dataset import manifest, shard
+    from cxrbench.dataset import manifest, resume, shard
     from cxrbench.dataset.table import read_table
 
     if args.part and args.finalise:
@@ -92,27 +94,47 @@ def run(args: argparse.Namespace) -> int:
     options = shard.Options(args.encoding, args.size, args.seed, args.images_per_shard, args.partial)
     table = read_table(args.labels)
     labels_sha256 = manifest.sha256_of(args.labels)
-    if (args.out / manifest.MANIFEST).exists():
-        return say_finished(args, options, labels_sha256)
+    settings = shard.settings_of(options, labels_sha256)
+    finished = args.out / manifest.MANIFEST
+    if finished.exists():
+        return say_finished(args, settings)
     start = time.perf_counter()
-    lock = f"part-{args.part[0]}-of-{args.part[1]}" if args.part else "lock"
-    with shard.locked(args.out, "lock", shared=bool(args.part)), shard.locked(args.out, f"{lock}.own"):
-        with progress_bar(len(table)) as bar:
-            job = shard.prepare(table, args.images, args.out, options, labels_sha256, args.workers, bar.update)
-            bar.reset(total=sum(len(each.rows) for each in job.shards))
-            if args.finalise:
-                shard.collect(job)
-            else:
-                shard.convert_shards(job, args.workers, bar.update, args.part or (1, 1))
-        if bad := shard.bad_images(job):
-            refuse_or_say(bad, args.on_bad)
-        if args.part:
-            print(f"part {args.part[0]}/{args.part[1]} done: {len(job.outcomes)} shards; after all parts: --finalise")
-            return 0
-        about = shard.finalise(job)
+    try:
+        with resume.alone(args.out, args.part):
+            if finished.exists():  # by now
+                return say_finished(args, settings)
+            job, about = convert(args, table, options, labels_sha256)
+    except OSError as error:
+        got = f"{error.filename or args.out}: {error.strerror or error}"
+        do = "finished shards are kept: mend that and run the same command again"
+        raise DataError("the system stopped the conversion", got=got, do=do) from error
+    if about is None:
+        print(f"part {args.part[0]}/{args.part[1]} done: {len(job.outcomes)} shards; after all parts: --finalise")
+        return 0
     summary = summarise(job, about, time.perf_counter() - start)
     print(json.dumps(summary, indent=2) if args.json else summary_text(summary, args.out))
     return 0
+
+
+def convert(
+    args: argparse.Namespace, table: "pd.DataFrame", options: "Options", labels_sha256: str
+) -> tuple["Job", dict[str, Any] | None]:
+    """The job, and the manifest unless this was only a part."""
+    from cxrbench.dataset import shard
+
+    part = args.part or (1, 1)
+    with progress_bar(len(table)) as bar:
+        job = shard.prepare(
+            table, args.images, args.out, options, labels_sha256, args.workers, bar.update, part, args.finalise
+        )
+        bar.reset(total=sum(len(each.rows) for each in job.shards[part[0] - 1 :: part[1]]))
+        if args.finalise:
+            shard.collect(job)
+        else:
+            shard.convert_shards(job, args.workers, bar.update, part)
+    if bad := shard.bad_images(job):
+        refuse_or_say(bad, args.on_bad)
+    return job, None if args.part else shard.finalise(job)
 
 
 def progress_bar(total: int) -> Any:
@@ -121,14 +143,12 @@ def progress_bar(total: int) -> Any:
     return tqdm(total=total, unit="image", desc="converting", disable=None)
 
 
-def say_finished(args: argparse.Namespace, options: Any, labels_sha256: str) -> int:
-    from dataclasses import asdict
-
-    from cxrbench.dataset import manifest, shard
+def say_finished(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+    from cxrbench.dataset import manifest, resume
 
     about = manifest.read_manifest(args.out)
-    early = {**asdict(options), "labels_sha256": labels_sha256, "versions": manifest.versions(options.encoding)}
-    shard.refuse_others(early, about, args.out)
+    resume.refuse_others(settings, about, args.out)
+    resume.remove_work(args.out)  # of a run that was killed in its last moment
     print(f"{args.out} is finished already: {about['images']:,} images; check it with cxrbench verify {args.out}")
     return 0
 

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"cxrbench: bad: {line}", file=sys.stderr)
     if problems:
         print(
-            f"cxrbench: error: {args.data} is damaged; got {len(problems)} problems; convert it again", file=sys.stderr
+            f"cxrbench: error: {args.data} is damaged; got {len(problems)} problems; remove it and convert again",
+            file=sys.stderr,
         )
     return int(bool(problems))

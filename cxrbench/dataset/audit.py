@@ -117,8 +117,8 @@ def alike(prints: list[Fingerprint], part_of: dict[str, str]) -> list[Section]:
     thumbnails = np.stack([each.thumbnail for each in ours if each.thumbnail is not None])
     groups = np.array([PARTS.index(part_of[each.name]) for each in ours])
     return [
-        {"names": [ours[i].name, ours[j].name], "bits_apart": distance, "correlation": round(correlation, 4)}
-        for i, j, distance, correlation in near_pairs(words, thumbnails, groups)
+        {"names": [ours[i].name, ours[j].name], "bits_apart": distance, "correlation": round(likeness, 4)}
+        for i, j, distance, likeness in near_pairs(words, thumbnails, groups)
         if ours[i].pixels_sha256 != ours[j].pixels_sha256
     ]
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from cxrbench.dataset.encodings import encoding
-from cxrbench.dataset.gray import check_png, decode_gray
+from cxrbench.dataset.gray import decode_gray, png_header
+from cxrbench.dataset.quarter import fits, quarter
 from cxrbench.errors import DataError
 
 STAGES = ("read", "decode", "resize", "encode", "write")
@@ -70,7 +71,7 @@ def convert(name: str, data: bytes, target: Target, clock: Clock) -> Converted:
     with clock("resize"):
         gray = resize(source, target.size_px)
         sha256 = hashlib.sha256(gray.tobytes()).hexdigest()
-    kept = target == Target("png", 0) and check_png(data).is_plain
+    kept = target == Target("png", 0) and png_header(data).is_plain
     with clock("encode"):
         stored = data if kept else encoding(target.encoding).encode(gray)
     height, width = gray.shape
@@ -88,4 +89,6 @@ def resize(gray: np.ndarray, size_px: int) -> np.ndarray:
         new_width, new_height = size_px, int(size_px * height / width)
     else:
         new_width, new_height = int(size_px * width / height), size_px
+    if fits(height, width, new_height, new_width):
+        return quarter(gray)
     return np.asarray(Image.fromarray(gray).resize((new_width, new_height), Image.Resampling.BILINEAR))

@@ -30,7 +30,7 @@ class Fingerprint:
     pixels_sha256: bytes = b""
     size: tuple[int, int] = (0, 0)
     words: np.ndarray | None = None  # the difference hash, uint64 [NUM_WORDS]
-    thumbnail: np.ndarray | None = None  # float32, mean 0 and length 1
+    thumbnail: np.ndarray | None = None  # uint8 [THUMBNAIL_PX, THUMBNAIL_PX]: a kilobyte, since all are kept
 
 
 def fingerprint(image: SourceImage) -> Fingerprint:
@@ -42,13 +42,18 @@ def fingerprint(image: SourceImage) -> Fingerprint:
     height, width = gray.shape
     pixels_sha256 = hashlib.sha256(f"{width}x{height} ".encode() + gray.tobytes()).digest()
     words, thumbnail = difference_hash(gray), small(gray, THUMBNAIL_PX)
-    thumbnail -= thumbnail.mean()
-    thumbnail /= max(float(np.linalg.norm(thumbnail)), 1e-6)  # a flat image stays all zeros and resembles nothing
-    return Fingerprint(image.name, bytes_sha256, "", pixels_sha256, (width, height), words, thumbnail.ravel())
+    return Fingerprint(image.name, bytes_sha256, "", pixels_sha256, (width, height), words, thumbnail)
 
 
 def small(gray: np.ndarray, side_px: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(gray).resize((side_px, side_px), Image.Resampling.BOX), dtype=np.float32)
+    return np.asarray(Image.fromarray(gray).resize((side_px, side_px), Image.Resampling.BOX))
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's; a flat image resembles nothing."""
+    a, b = (thumbnail.ravel() - thumbnail.mean() for thumbnail in (one, other))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths else 0.0
 
 
 def difference_hash(gray: np.ndarray) -> np.ndarray:
@@ -76,6 +81,6 @@ def near_pairs(words: np.ndarray, thumbnails: np.ndarray, groups: np.ndarray) ->
                 distance += counts
             for near in np.flatnonzero(distance <= MAX_DISTANCE):
                 other = theirs[near]
-                correlation = float(thumbnails[row] @ thumbnails[other])
-                if correlation >= MIN_CORRELATION:
-                    yield int(row), int(other), int(distance[near]), correlation
+                likeness = correlation(thumbnails[row], thumbnails[other])
+                if likeness >= MIN_CORRELATION:
+                    yield int(row), int(other), int(distance[near]), likeness

@@ -5,7 +5,7 @@ looked up; colour becomes ITU-R 601 luma, (19595 R + 38470 G + 7471 B + 32768) >
 RGBA, as 519 of NIH's images are, thus gives back its gray values.
 
 Decoders disagree on damaged files (Pillow overlooks wrong checksums, a missing end and missing rows; others crash on
-them), so structure and checksums are verified before any decoder sees the bytes, and the header chooses the decoder.
+them). So the header chooses the decoder, and what a decoder would overlook is checked before it sees the bytes.
 """
 
 import io
@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from cxrbench.errors import DataError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"\0\0\0\0IEND\xaeB`\x82"
 MAX_PIXELS = 2**26  # eight times NIH's detectors; what claims more is a mistake or a decompression bomb
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
 ADAM7 = (
@@ -51,35 +52,18 @@ def bad(reason: str) -> DataError:
     return DataError("bad PNG", got=reason)
 
 
-def check_png(data: bytes) -> Header:
-    """Every chunk's length and checksum, the size it claims, and that it ends; the pixels are left to the decoder."""
+def png_header(data: bytes) -> Header:
+    """What the file claims to be; nothing behind that is looked at."""
     if not data:
         raise bad("an empty file")
     if not data.startswith(SIGNATURE):
         raise bad(f"a file that begins with {data[:8]!r}")
-    header, position, kind, num_pixel_chunks = None, len(SIGNATURE), b"", 0
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise bad("a file cut short")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            raise bad("a file cut short")
-        if zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise bad(f"a wrong checksum in chunk {kind.decode('latin-1')}")
-        if header is None:
-            header = read_header(kind, data[position + 8 : end])
-        num_pixel_chunks += kind == b"IDAT"
-        position = end + 4
-    if header is None or not num_pixel_chunks:
-        raise bad("no pixels")
-    return header
-
-
-def read_header(kind: bytes, body: bytes) -> Header:
-    if kind != b"IHDR" or len(body) != 13:
+    if len(data) < len(SIGNATURE) + 8 + 13 + 4:
+        raise bad("a file cut short")
+    length, kind = struct.unpack_from(">I4s", data, len(SIGNATURE))
+    if (length, kind) != (13, b"IHDR"):
         raise bad("no header at its beginning")
-    width, height, bit_depth, colour_type, *_, interlaced = struct.unpack(">IIBBBBB", body)
+    width, height, bit_depth, colour_type, *_, interlaced = struct.unpack_from(">IIBBBBB", data, len(SIGNATURE) + 8)
     if colour_type not in CHANNELS or not width or not height:
         raise bad("an impossible header")
     if width * height > MAX_PIXELS:
@@ -87,42 +71,55 @@ def read_header(kind: bytes, body: bytes) -> Header:
     return Header(width, height, bit_depth, colour_type, bool(interlaced))
 
 
+def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Every chunk's kind and content, up to the end that a whole file has; wrong lengths and checksums are refused."""
+    view, position, kind = memoryview(data), len(SIGNATURE), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise bad("a file cut short")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            raise bad("a file cut short")
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise bad(f"a wrong checksum in chunk {kind.decode('latin-1')}")
+        yield kind, view[position + 8 : end]
+        position = end + 4
+
+
 def decode_gray(data: bytes) -> np.ndarray:
     """uint8 [height, width], or DataError with the reason."""
-    header = check_png(data)
-    decode = decode_plain if header.is_plain else decode_any
+    header = png_header(data)
     try:
-        return decode(data, header)
+        return decode_plain(data, header) if header.is_plain else decode_any(data, header)
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise bad("a combination of colour type and bit depth that PNG lacks") from None
     except Exception as error:  # noqa: BLE001 - kornia_rs and Pillow raise many kinds
+        if not any(kind == b"IDAT" for kind, _ in list(chunks(data))):  # which names damage more clearly
+            raise bad("no pixels") from None
         raise bad(" ".join(str(error).split())) from None
 
 
 def decode_plain(data: bytes, header: Header) -> np.ndarray:
-    """8-bit gray, as nearly all of NIH's images are: at twice the rate of libpng, and as strict."""
+    """8-bit gray, as nearly all of NIH's images are, at twice the rate of libpng; all but the end it checks itself."""
+    if data.rfind(END) < 0:
+        raise bad("a file cut short")
     values: np.ndarray = kornia_rs.io.decode_image_png_u8(data, (header.height, header.width), "mono")
     return values[..., 0]
 
 
 def decode_any(data: bytes, header: Header) -> np.ndarray:
-    """Every other kind, by Pillow, which gives rows that are missing as zeros; so they are counted before."""
+    """Every other kind, by Pillow, which overlooks checksums and gives missing rows as zeros; so both are checked."""
     expected = num_filtered_bytes(header)
-    if len(zlib.decompressobj().decompress(b"".join(chunks_of(data, b"IDAT")), expected)) < expected:
+    pixels = b"".join(content for kind, content in chunks(data) if kind == b"IDAT")
+    if len(zlib.decompressobj().decompress(pixels, expected)) < expected:
         raise ValueError("not enough pixels")
     image = Image.open(io.BytesIO(data), formats=["PNG"])
     if image.mode.startswith("I"):  # 16-bit gray, which convert would clip
         return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
     return np.asarray(image.convert("L"))
-
-
-def chunks_of(data: bytes, wanted: bytes) -> Iterator[bytes]:
-    position, kind = len(SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == wanted:
-            yield data[position + 8 : position + 8 + length]
-        position += length + 12
 
 
 def num_filtered_bytes(header: Header) -> int:

@@ -4,9 +4,12 @@ Folders and zips are read where they are. A tar.gz has no random access: its ima
 packs (a data file, and an index that appears only when the data is whole), and cut into shards from there.
 """
 
+import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import chain, islice
@@ -14,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from cxrbench.dataset.convert import Clock, Converted, Pixels, Target, convert
 from cxrbench.dataset.parallel import map_bounded
-from cxrbench.dataset.source import SourceImage, find_sources, is_image, read_archive, walk
+from cxrbench.dataset.source import SourceImage, is_image, read_archive, walk
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write
+from cxrbench.storage import atomic_write, locked
 
 IMAGES_PER_PACK = 512
 WHOLE = "whole"  # the file that says an archive was packed to its end
@@ -50,8 +53,12 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
     try:
         with clock("read"):
             data = read_place(place)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError("cannot read the image", got=f"{place.path} {place.member}: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        return Converted(name, problem=f"damaged in the zip; got {' '.join(str(error).split())}")
+    except (OSError, NotImplementedError, RuntimeError) as error:  # gone, encrypted: no fault of this one image
+        got = f"{' in '.join(filter(None, (place.member, place.path)))}: {getattr(error, 'strerror', None) or error}"
+        do = "is the disk there? run the same command again; what is done is kept"
+        raise DataError("cannot read the image", got=got, do=do) from None
     clock.read_bytes += len(data)
     if place.is_converted:
         return Converted(name, data, place.pixels)
@@ -68,18 +75,25 @@ def read_place(place: Place) -> bytes:
         return file.read()
 
 
-def find_places(paths: Sequence[Path], prepare: Callable[[Path], dict[str, Place]]) -> dict[str, Place]:
-    """Every image's place; `prepare` gives those of a tar.gz. The same name twice is refused."""
+def in_turn(sources: list[Path], part: tuple[int, int]) -> list[Path]:
+    """Each part begins elsewhere, so that n of them at once convert n archives before one waits for another."""
+    start = len(sources) * (part[0] - 1) // part[1]
+    return sources[start:] + sources[:start]
+
+
+def find_places(sources: Sequence[Path], pack: Callable[[Path], list[tuple[str, Place]]]) -> dict[str, Place]:
+    """Every image's place; `pack` gives those of a tar.gz. The same name twice is refused."""
     places: dict[str, Place] = {}
-    for source in find_sources(paths):
-        found = list(places_in(source) if source.is_dir() or source.suffix == ".zip" else prepare(source).items())
+    origins: dict[str, str] = {}
+    for source in sources:
+        found = list(places_in(source)) if source.is_dir() or source.suffix == ".zip" else pack(source)
         if not found:
             raise DataError("no PNG in the archive", got=source)
         for name, place in found:
+            origin = f"{source}:{place.member}" if place.member else str(source) if place.is_converted else place.path
             if name in places:
-                where = f"{places[name].path} and {place.path}"
-                raise DataError(f"{name} is there twice", got=where, do="give one of them")
-            places[name] = place
+                raise DataError(f"{name} is there twice", got=f"{origins[name]} and {origin}", do="give one of them")
+            places[name], origins[name] = place, origin
     return places
 
 
@@ -98,20 +112,37 @@ def convert_bytes(target: Target, image: SourceImage) -> Converted:
     return convert(image.name, image.data, target, Clock())
 
 
+def scratch_of(archive: Path, work: Path) -> Path:
+    """Another one once the archive changes, so that a mended archive is read again."""
+    status = archive.stat()
+    state = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+    return work / f"{archive.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+
+
+def pack_once(
+    archive: Path, folder: Path, target: Target, workers: int, wanted: Set[str], report: Callable[[int], None]
+) -> None:
+    """Whoever comes second waits for the first, or goes on if the first was killed."""
+    with locked(folder / "lock", wait=True):
+        if not (folder / WHOLE).exists():
+            for num_images in pack_archive(archive, folder, target, workers, wanted):
+                report(num_images)
+
+
 def pack_archive(archive: Path, folder: Path, target: Target, workers: int, wanted: Set[str]) -> Iterator[int]:
     """One pass over a tar.gz; yields how many images each pack got. What an earlier run packed is not converted again.
 
     Images that no row wants keep their name, so that they can be counted, and lose their bytes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     done = len(list(folder.glob("*.json")))
     images = (
         image if image.name in wanted else SourceImage(image.name, image.where, b"") for image in read_archive(archive)
     )
-    converted = map_bounded(partial(convert_bytes, target), islice(images, done * IMAGES_PER_PACK, None), workers)
-    for first in converted:
-        yield write_pack(chain([first], islice(converted, IMAGES_PER_PACK - 1)), folder / f"{done:06d}.json")
-        done += 1
+    todo = islice(images, done * IMAGES_PER_PACK, None)
+    with closing(map_bounded(partial(convert_bytes, target), todo, workers)) as converted:
+        for first in converted:
+            yield write_pack(chain([first], islice(converted, IMAGES_PER_PACK - 1)), folder / f"{done:06d}.json")
+            done += 1
     with atomic_write(folder / WHOLE):
         pass
 
@@ -129,10 +160,10 @@ def write_pack(images: Iterable[Converted], index: Path) -> int:
     return len(entries)
 
 
-def packed_places(folder: Path) -> dict[str, Place]:
-    places = {}
+def packed_places(folder: Path) -> list[tuple[str, Place]]:
+    places = []
     for index in sorted(folder.glob("*.json")):
         for name, offset, size, pixels, problem in json.loads(index.read_bytes()):
             known = Pixels(**pixels) if pixels else None
-            places[name] = Place(str(index.with_suffix(".pack")), "", offset, size, known, problem)
+            places.append((name, Place(str(index.with_suffix(".pack")), "", offset, size, known, problem)))
     return places

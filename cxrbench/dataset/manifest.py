@@ -56,14 +56,20 @@ def write_samples(samples: list[dict[str, Any]], folder: Path) -> None:
 def read_samples(folder: Path) -> pd.DataFrame:
     try:
         samples: pd.DataFrame = pq.read_table(io.BytesIO(read_bytes(folder / SAMPLES))).to_pandas()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError("cannot read the table", got=f"{folder / SAMPLES}: {error}", do="convert again") from None
     return samples
 
 
+def as_json(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1) + "\n").encode()
+
+
 def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
+    """With a checksum of itself, as its last entry."""
+    manifest = {key: value for key, value in manifest.items() if key != "sha256"}
     with atomic_write(folder / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1) + "\n").encode())
+        file.write(as_json(manifest | {"sha256": hashlib.sha256(as_json(manifest)).hexdigest()}))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -72,11 +78,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         begun = (folder / ".work").is_dir()
         do = "run the same `cxrbench shard` again to finish it" if begun else "make one with `cxrbench shard`"
         raise DataError("not a finished data set", got=folder, do=do)
+    data = read_bytes(path)
     try:
-        manifest: dict[str, Any] = json.loads(read_bytes(path))
+        manifest: dict[str, Any] = json.loads(data)
         schema = manifest["schema_version"]
     except (ValueError, KeyError, TypeError):
-        raise DataError("cannot read the manifest", got=path, do="convert again") from None
+        raise damaged(path, "no JSON of a data set") from None
     if schema != SCHEMA_VERSION:
         raise DataError("a data set of another version", got=f"schema {schema}", allowed=SCHEMA_VERSION)
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    if data != as_json(rest | {"sha256": hashlib.sha256(as_json(rest)).hexdigest()}):
+        raise damaged(path, "another checksum than its own")
     return manifest
+
+
+def damaged(path: Path, got: str) -> DataError:
+    return DataError(f"{path} is damaged", got=got, do="remove the folder and convert again")

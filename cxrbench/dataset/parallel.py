@@ -1,51 +1,89 @@
-"""A map over processes that keeps its order, holds only a few items at once, and leaves no process behind."""
+"""A map over processes that keeps its order, holds only a few items at once, and leaves no process behind.
+
+Python's own pool hangs for ever when a worker is killed while it sends a result, since all workers share one pipe.
+Here each has its own, whose end is noticed on both sides, whatever they are doing and however it came about.
+"""
 
 import multiprocessing
 import os
+import queue
 import signal
 import threading
-from collections import deque
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
-from typing import TypeVar
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
 
 from cxrbench.errors import CxrError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-IN_FLIGHT_PER_WORKER = 4
+PER_WORKER = 2  # one at work, one so that it need not wait for the next
+IN_FLIGHT_PER_WORKER = 4  # with the results that wait for their turn
 
 
 def map_bounded(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """`map` over processes (over none, if `workers` is 1); `function` must be importable by name."""
+    """`map` over processes (over none, if `workers` is 1); `function` must be importable by name.
+
+    Whatever ends it early, an error, Ctrl-C or `close`, drops the items at work.
+    """
     if workers == 1:
         yield from map(function, items)
         return
-    # Spawned, not forked: a fork of a process that has threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            source = iter(items)
-            with interrupts_held_back():
-                pending.extend(pool.submit(function, item) for item in islice(source, workers * IN_FLIGHT_PER_WORKER))
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(function, item) for item in islice(source, 1))
-        except BrokenProcessPool:
-            raise CxrError("a worker process was killed", do="is there enough memory? try fewer --workers") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    numbered = enumerate(items)
+    results: dict[int, Result] = {}  # done before their turn
+    num_sent = num_done = 0
+    with started(function, workers) as connections:
+        load = dict.fromkeys(connections, 0)
+        while True:
+            while num_sent - num_done < workers * IN_FLIGHT_PER_WORKER and min(load.values()) < PER_WORKER:
+                if (item := next(numbered, None)) is None:
+                    break
+                connection = min(load, key=lambda each: load[each])
+                send(connection, item)
+                load[connection], num_sent = load[connection] + 1, num_sent + 1
+            if num_done == num_sent:
+                return
+            answering = wait([connection for connection in load if load[connection]])
+            for connection in (each for each in load if each in answering):
+                number, result = receive(connection)
+                results[number], load[connection] = result, load[connection] - 1
+            while num_done in results:
+                yield results.pop(num_done)
+                num_done += 1
+
+
+@contextmanager
+def started(function: Callable[[Any], Any], workers: int) -> Iterator[list[Connection]]:
+    """Processes that answer each (number, item) with the result, as long as we live and want them."""
+    context = multiprocessing.get_context("spawn")  # not forked: a fork of a process that has threads may hang
+    connections, processes = [], []
+    try:
+        with interrupts_held_back():
+            for _ in range(workers):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=serve, args=(function, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                connections.append(ours)
+                processes.append(process)
+        yield connections
+    finally:
+        for process in processes:
+            process.terminate()
+        for process, connection in zip(processes, connections, strict=True):
+            process.join()
+            connection.close()
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
     """Ctrl-C waits until the workers are started; since they inherit this, it is the parent's alone to answer."""
+    resource_tracker.ensure_running()  # started with the first worker, it would let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -53,13 +91,47 @@ def interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """A worker whose parent was killed would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
+def send(connection: Connection, item: object) -> None:
+    try:
+        connection.send(item)
+    except ConnectionError:
+        raise killed() from None
 
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+def receive(connection: Connection) -> tuple[int, Any]:
+    try:
+        number, result, error = connection.recv()
+    except (EOFError, ConnectionError):
+        raise killed() from None
+    if error is not None:
+        raise error
+    return number, result
+
+
+def killed() -> CxrError:
+    return CxrError("a worker process was killed", do="is there enough memory? try fewer --workers")
+
+
+def serve(function: Callable[[Any], Any], connection: Connection) -> None:
+    """A worker: a thread receives, so that the parent never waits to send, and ends the process with the connection."""
+    items: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+
+    def receive_all() -> None:
+        try:
+            while True:
+                items.put(connection.recv())
+        finally:
+            os._exit(1)  # the parent is gone: nobody wants the result
+
+    threading.Thread(target=receive_all, daemon=True).start()
+    while True:
+        number, item = items.get()
+        try:
+            result, problem = function(item), None
+        except Exception as error:  # noqa: BLE001 - the parent raises it
+            error.add_note(traceback.format_exc())  # for --debug
+            result, problem = None, error
+        try:
+            connection.send((number, result, problem))
+        except ConnectionError:
+            os._exit(1)  # as above

@@ -4,12 +4,9 @@ A finished shard has its outcome in `.work/`; the manifest is written last, and 
 """
 
 import csv
-import fcntl
 import io
-import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +18,9 @@ from cxrbench.dataset import locate, manifest
 from cxrbench.dataset.convert import Target
 from cxrbench.dataset.parallel import map_bounded
 from cxrbench.dataset.plan import Shard, make_plan, match
-from cxrbench.dataset.task import WORK, Outcome, Task, outcome_path, run_task
+from cxrbench.dataset.resume import begin, finished, refuse_if_begun_otherwise, remove_others, remove_work
+from cxrbench.dataset.source import find_sources
+from cxrbench.dataset.task import WORK, Outcome, Task, run_task
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write
 
@@ -30,13 +29,13 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the bytes of a data set."""
+    """What decides the bytes of a data set, besides the table and the images."""
 
     encoding: str
     size_px: int  # 0: the source's
     seed: int
     images_per_shard: int
-    partial: bool
+    partial: bool  # decides whether the images at hand will do, so it may change from run to run
 
     @property
     def target(self) -> Target:
@@ -57,36 +56,16 @@ class Job:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
-@contextmanager
-def locked(folder: Path, name: str, shared: bool = False) -> Iterator[None]:
-    """Held by one process (or by many, if shared) and freed by the system however the process ends."""
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
-    with (folder / WORK / name).open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError("another conversion is at work here", got=folder, do="wait for it, or stop it") from None
-        yield
+def settings_of(options: Options, labels_sha256: str) -> dict[str, Any]:
+    """What all runs of a data set must have in common."""
+    settings = {**asdict(options), "labels_sha256": labels_sha256, "versions": manifest.versions(options.encoding)}
+    del settings["partial"]
+    return settings
 
 
 def identity_of(table: pd.DataFrame, labels_sha256: str, options: Options) -> dict[str, Any]:
     names = sha256("\n".join(sorted(table["name"])).encode()).hexdigest()
-    return {
-        **asdict(options),
-        "labels_sha256": labels_sha256,
-        "images_sha256": names,  # of their names
-        "versions": manifest.versions(options.encoding),
-    }
-
-
-def refuse_others(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
-    differing = [key for key in ours if ours[key] != theirs.get(key)]
-    if differing:
-        key = differing[0]
-        got = f"{key} {theirs.get(key)} there and {ours[key]} now"
-        raise DataError(
-            f"{folder} was begun with other options", got=got, do="give another --out, or remove the folder"
-        )
+    return settings_of(options, labels_sha256) | {"images_sha256": names}  # of their names
 
 
 def prepare(
@@ -97,55 +76,47 @@ def prepare(
     labels_sha256: str,
     workers: int,
     report: Report,
+    part: tuple[int, int] = (1, 1),
+    finalising: bool = False,
 ) -> Job:
     """Everything before the first shard; converts what lies in tar.gz archives."""
+    settings = settings_of(options, labels_sha256)
+    refuse_if_begun_otherwise(folder, settings)
     wanted = frozenset(table["name"])
 
-    def pack(archive: Path) -> dict[str, locate.Place]:
-        scratch = folder / WORK / archive.name
-        if not (scratch / locate.WHOLE).exists():
-            for num_images in locate.pack_archive(archive, scratch, options.target, workers, wanted):
-                report(num_images)
+    def pack(archive: Path) -> list[tuple[str, locate.Place]]:
+        scratch = locate.scratch_of(archive, folder / WORK)
+        if finalising and not (scratch / locate.WHOLE).exists():
+            raise not_done(f"{archive.name} is not converted")
+        if not finalising:
+            begin(folder, settings)
+            locate.pack_once(archive, scratch, options.target, workers, wanted, report)
         return locate.packed_places(scratch)
 
-    begun = folder / WORK / "options.json"
-    early = {**asdict(options), "labels_sha256": labels_sha256, "versions": manifest.versions(options.encoding)}
-    if begun.exists():
-        refuse_others(early, json.loads(begun.read_bytes()), folder)
-    with atomic_write(begun) as file:
-        file.write(json.dumps(early).encode())
-    places = locate.find_places(paths, pack)
+    places = locate.find_places(locate.in_turn(find_sources(paths), part), pack)
     rows, without_image, without_row = match(table, set(places), options.partial)
+    if not finalising:  # not before the table is known to fit: a wrong one shall not bind the run with the right one
+        begin(folder, settings)
     identity = identity_of(rows, labels_sha256, options)
     shards = make_plan(rows, options.seed, options.images_per_shard)
     return Job(folder, options, shards, places, identity, without_image, without_row)
 
 
-def finished(job: Job, shard: Shard) -> Outcome | None:
-    """What a shard came to, if it is whole on the disk and nothing in it was bad (bad images may have been mended)."""
-    path = outcome_path(job.folder, shard.stem)
-    try:
-        outcome = Outcome(**json.loads(path.read_bytes()))
-        names = [row["name"] for row in shard.rows] == [row["name"] for row in outcome.samples]
-        whole = names and manifest.sha256_of(job.folder / outcome.file) == outcome.sha256
-        index = manifest.sha256_of(job.folder / f"{shard.stem}.idx") == outcome.index_sha256
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return outcome if whole and index else None
-
-
 def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int] = (1, 1)) -> int:
-    """Run the tasks of our part that are not done; returns how many were done before."""
+    """Run the tasks of our part that are not done; returns how many were done before.
+
+    A shard with bad images is done again, since they may have been mended.
+    """
     mine = job.shards[part[0] - 1 :: part[1]]
-    job.outcomes = {shard.stem: outcome for shard in mine if (outcome := finished(job, shard))}
+    before = {shard.stem: finished(job.folder, shard) for shard in mine}
+    job.outcomes = {stem: outcome for stem, outcome in before.items() if outcome and not outcome.bad}
     num_before = len(job.outcomes)
     report(sum(len(outcome.samples) for outcome in job.outcomes.values()))
     todo = [shard for shard in mine if shard.stem not in job.outcomes]
-    for shard, outcome in zip(
-        todo, map_bounded(run_task, (as_task(job, shard) for shard in todo), workers), strict=True
-    ):
-        job.outcomes[shard.stem] = outcome
-        report(len(shard.rows))
+    with closing(map_bounded(run_task, (as_task(job, shard) for shard in todo), workers)) as outcomes:
+        for shard, outcome in zip(todo, outcomes, strict=True):
+            job.outcomes[shard.stem] = outcome
+            report(len(shard.rows))
     return num_before
 
 
@@ -156,17 +127,13 @@ def as_task(job: Job, shard: Shard) -> Task:
 
 def collect(job: Job) -> None:
     """The outcomes that other processes left, for `--finalise`."""
-    job.outcomes = {shard.stem: outcome for shard in job.shards if (outcome := finished_or_bad(job, shard))}
+    job.outcomes = {shard.stem: outcome for shard in job.shards if (outcome := finished(job.folder, shard))}
     if missing := len(job.shards) - len(job.outcomes):
-        got = f"{missing} of {len(job.shards)} shards are missing"
-        raise DataError("not all parts are done", got=got, do="run the missing --part i/n, or run without --part")
+        raise not_done(f"{missing} of {len(job.shards)} shards are missing")
 
 
-def finished_or_bad(job: Job, shard: Shard) -> Outcome | None:
-    try:
-        return Outcome(**json.loads(outcome_path(job.folder, shard.stem).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
+def not_done(got: str) -> DataError:
+    return DataError("not all parts are done", got=got, do="run the missing --part i/n, or run without --part")
 
 
 def bad_images(job: Job) -> list[tuple[str, str]]:
@@ -181,6 +148,7 @@ def finalise(job: Job) -> dict[str, Any]:
         raise DataError("every image is bad", got=f"{len(bad_images(job))} images")
     if job.options.encoding == "npy":
         refuse_other_shapes(samples)
+    remove_others(job.folder, {shard.stem for shard in job.shards})
     manifest.write_samples(samples, job.folder)
     bad = bad_images(job)
     write_quarantine(bad, job.folder)
@@ -192,6 +160,7 @@ def finalise(job: Job) -> dict[str, Any]:
         "rows_without_image": job.rows_without_image,
         "images_without_row": job.images_without_row,
         "samples_sha256": manifest.sha256_of(job.folder / manifest.SAMPLES),
+        "quarantine_sha256": manifest.sha256_of(job.folder / manifest.QUARANTINE),
         "shards": [
             {
                 "file": outcome.file,
@@ -204,7 +173,7 @@ def finalise(job: Job) -> dict[str, Any]:
         ],
     }
     manifest.write_manifest(about, job.folder)
-    shutil.rmtree(job.folder / WORK)
+    remove_work(job.folder)
     return about
 
 

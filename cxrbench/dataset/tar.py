@@ -6,12 +6,13 @@ webdataset library, Hugging Face datasets and DALI, with what they decode by def
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from cxrbench.errors import DataError
+from cxrbench.storage import read_text
 
 INDEX_VERSION = "v1.2"
 BLOCK_BYTES = tarfile.BLOCKSIZE
@@ -87,6 +88,18 @@ def parse_index(text: str, path: Path) -> list[list[Member]]:
     if first != f"{INDEX_VERSION} {len(samples)}" or lines[-1:] != [""]:
         raise DataError("the index is not whole", got=path, do="convert again")
     return samples
+
+
+def filtered_index(path: Path, offsets: Set[int]) -> str:
+    """The part of an index that reads the images at these offsets (a column of the table), in the tar's order.
+
+    Given to DALI beside the whole tar, it reads nothing else. DALI wants at least one image of each tar it is given.
+    """
+    kept = [members for members in parse_index(read_text(path), path) if members[0].offset in offsets]
+    if len(kept) != len(offsets):
+        got = f"{len(offsets)} images and {len(kept)} of them in it"
+        raise DataError(f"{path} is not the index of these images", got=got, do="take the table of the same folder")
+    return index_text(kept)
 
 
 def read_members(path: Path) -> Iterator[tuple[Member, bytes]]:

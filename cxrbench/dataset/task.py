@@ -11,6 +11,7 @@ from cxrbench.dataset.convert import Clock, Converted, Target
 from cxrbench.dataset.encodings import encoding
 from cxrbench.dataset.locate import Place, fetch
 from cxrbench.dataset.tar import ID_DIGITS, index_text, write_tar
+from cxrbench.labels import NO_FINDING
 from cxrbench.storage import atomic_write
 
 Row = dict[str, Any]
@@ -75,10 +76,14 @@ def run_task(task: Task) -> Outcome:
 
 
 def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:
-    """A sample's three files, in the order they are stored in."""
+    """A sample's three files, in the order they are stored in.
+
+    The list of labels is never empty: Hugging Face datasets takes a column's type from the first five samples.
+    """
     if image.pixels is None:
         return []
-    about = {key: row[key] for key in ("name", "labels", "patient", "age", "sex", "view")}
+    about = {"name": row["name"], "labels": row["labels"] or [NO_FINDING]}
+    about |= {key: row[key] for key in ("patient", "age", "sex", "view")}
     about |= {"width": image.pixels.width, "height": image.pixels.height}
     return [
         (extension, image.data),

@@ -27,67 +27,70 @@ class ShardCheck:
     folder: str
     entry: dict[str, Any]
     extension: str
-    rows: list[tuple[int, str, int, int]]  # id, name, offset, size, in the order of the tar
+    rows: list[tuple[int, str, int, int]] | None  # id, name, offset, size, in the order of the tar; None: no table
 
 
 def verify(folder: Path, workers: int, quick: bool = False) -> Iterator[list[str]]:
     """The problems of the data set as a whole, then those of each shard; each problem is a line that names its file."""
     manifest = read_manifest(folder)
-    yield check_listing(folder, manifest)
-    try:
-        checks = list(shard_checks(folder, manifest))
-    except DataError as error:
-        yield [str(error)]
-        return
-    if len(checks) and sum(len(check.rows) for check in checks) != manifest["images"]:
-        yield [f"{SAMPLES} has another number of rows than the manifest's {manifest['images']}"]
+    problems = check_listing(folder, manifest)
+    rows = None
+    if not any(problem.startswith(SAMPLES) for problem in problems):
+        try:
+            rows = rows_by_shard(folder)
+        except (DataError, KeyError) as error:  # KeyError: not our columns
+            problems.append(f"{SAMPLES} cannot be read: {error}")
+    if rows and (strange := sorted(set(rows) - set(range(len(manifest["shards"]))))):
+        problems.append(f"{SAMPLES} has rows of shard {strange[0]}, which the manifest lacks")
+    yield problems
+    extension = ENCODINGS[manifest["encoding"]].extension
+    checks = (
+        ShardCheck(str(folder), entry, extension, None if rows is None else rows.get(number, []))
+        for number, entry in enumerate(manifest["shards"])
+    )
     yield from map_bounded(partial(check_shard, quick=quick), checks, 1 if quick else workers)
 
 
 def check_listing(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    """The files of the folder, by name, and the table's checksum."""
+    """The files of the folder, by name, and the checksums of the small ones."""
     stems = [Path(entry["file"]).stem for entry in manifest["shards"]]
     expected = {MANIFEST, SAMPLES, QUARANTINE, *(f"{stem}{ending}" for stem in stems for ending in (".tar", ".idx"))}
     there = {path.name for path in folder.iterdir()}
     problems = [f"{name} is missing" for name in sorted(expected - there)]
     problems += [f"{name} does not belong here" for name in sorted(there - expected)]
-    if SAMPLES in there and sha256_of(folder / SAMPLES) != manifest["samples_sha256"]:
-        problems.append(f"{SAMPLES} has another checksum than the manifest's")
+    for name, key in ((SAMPLES, "samples_sha256"), (QUARANTINE, "quarantine_sha256")):
+        if name in there and sha256_of(folder / name) != manifest[key]:
+            problems.append(f"{name} has another checksum than the manifest's")
     return problems
 
 
-def shard_checks(folder: Path, manifest: dict[str, Any]) -> Iterator[ShardCheck]:
+def rows_by_shard(folder: Path) -> dict[int, list[tuple[int, str, int, int]]]:
     samples = read_samples(folder).sort_values(["shard", "offset"])
-    rows = samples[["id", "name", "offset", "size"]]
-    by_shard = {
-        number: list(group.itertuples(index=False, name=None)) for number, group in rows.groupby(samples["shard"])
-    }
-    extension = ENCODINGS[manifest["encoding"]].extension
-    for number, entry in enumerate(manifest["shards"]):
-        yield ShardCheck(str(folder), entry, extension, by_shard.get(number, []))
+    rows = samples[["id", "name", "offset", "size"]].groupby(samples["shard"])
+    return {number: list(group.itertuples(index=False, name=None)) for number, group in rows}
 
 
 def check_shard(check: ShardCheck, quick: bool) -> list[str]:
-    """A list of what is wrong; a missing file was named before."""
+    """What is wrong, each told once: a wrong checksum ends the look at a file; a missing one was named before."""
     path = Path(check.folder, check.entry["file"])
     index = path.with_suffix(".idx")
     problems = []
-    if len(check.rows) != check.entry["samples"]:
+    if check.rows is not None and len(check.rows) != check.entry["samples"]:
         problems.append(f"{path.name}: {len(check.rows)} rows in the table, {check.entry['samples']} in the manifest")
-    if index.exists() and sha256_of(index) != check.entry["index_sha256"]:
+    index_fits = index.exists() and sha256_of(index) == check.entry["index_sha256"]
+    if index.exists() and not index_fits:
         problems.append(f"{index.name} has another checksum than the manifest's: it may belong to another tar")
     if not path.exists():
         return problems
     if (size := path.stat().st_size) != check.entry["bytes"]:
-        return [*problems, f"{path.name} has {size:,} bytes instead of {check.entry['bytes']:,}"]
-    if quick:
-        return problems
-    if sha256_of(path) != check.entry["sha256"]:
+        problems.append(f"{path.name} has {size:,} bytes instead of {check.entry['bytes']:,}")
+    elif not quick and sha256_of(path) != check.entry["sha256"]:
         problems.append(f"{path.name} has another checksum than the manifest's")
-    try:
-        problems += check_members(check, path, parse_index(read_text(index), index) if index.exists() else None)
-    except DataError as error:
-        problems.append(str(error))
+    elif not quick:
+        try:
+            problems += check_members(check, path, parse_index(read_text(index), index) if index_fits else None)
+        except DataError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -104,6 +107,8 @@ def check_members(check: ShardCheck, path: Path, index: list[list[Member]] | Non
     problems = []
     if index is not None and samples != index:
         problems.append(f"{path.name} and its index do not describe the same members")
+    if check.rows is None:
+        return problems
     expected = [
         (name[:-4], f"{number:0{ID_DIGITS}d}".encode(), offset, size) for number, name, offset, size in check.rows
     ]

@@ -1,0 +1,119 @@
+"""What makes a conversion safe to kill and to start again: one at a time, with the same options, no leftovers."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Set
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cxrbench.dataset.manifest import sha256_of
+from cxrbench.dataset.plan import Shard
+from cxrbench.dataset.task import WORK, Outcome, outcome_path
+from cxrbench.errors import DataError
+from cxrbench.storage import atomic_write, locked
+
+BEGUN = "options.json"
+OF_A_SHARD = re.compile(r"\d{6,}\.(tar|idx)")
+
+
+@contextmanager
+def alone(folder: Path, part: tuple[int, int] | None) -> Iterator[None]:
+    """No other conversion at work in the folder; if we are a part, none but other parts."""
+    refuse_foreign(folder)
+    with ExitStack() as locks:
+        try:
+            locks.enter_context(locked(folder / WORK / "lock", shared=part is not None))
+            if part:
+                locks.enter_context(locked(folder / WORK / f"part-{part[0]}-of-{part[1]}.lock"))
+        except BlockingIOError:
+            do = "wait for it, or stop it"
+            raise DataError("another conversion is at work here", got=folder, do=do) from None
+        if part:
+            yield
+            return
+        remove_temporary(folder)  # of a run that was killed; only who is alone may, so a part leaves them
+        try:
+            yield
+        finally:
+            remove_temporary(folder)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Files that are not ours would be taken for a part of the data set, or removed with what is left over."""
+    if (folder / WORK / BEGUN).exists() or not folder.exists():
+        return
+    if names := sorted(path.name for path in folder.iterdir() if path.name != WORK):
+        got = f"{folder} with {len(names)} entries, such as {names[0]}"
+        raise DataError("the folder is not empty", got=got, do="choose another --out")
+
+
+def remove_temporary(folder: Path) -> None:
+    for pattern in (".*.tmp", f"{WORK}/.*.tmp", f"{WORK}/*/.*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def remove_others(folder: Path, stems: Set[str]) -> None:
+    """Shards of an earlier plan, which --partial had when other images were there."""
+    for path in folder.iterdir():
+        if OF_A_SHARD.fullmatch(path.name) and path.stem not in stems:
+            path.unlink()
+
+
+def remove_work(folder: Path) -> None:
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+
+
+def begin(folder: Path, settings: dict[str, Any]) -> None:
+    """Record the options before the first bytes that depend on them; two parts may do so at once."""
+    with locked(folder / WORK / "begin.lock", wait=True):
+        refuse_if_begun_otherwise(folder, settings)
+        with atomic_write(folder / WORK / BEGUN) as file:
+            file.write(json.dumps(settings).encode())
+
+
+def refuse_if_begun_otherwise(folder: Path, settings: dict[str, Any]) -> None:
+    begun = folder / WORK / BEGUN
+    if begun.exists():
+        refuse_others(settings, json.loads(begun.read_bytes()), folder)
+
+
+def refuse_others(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
+    now, before = flat(ours), flat(theirs)
+    if differing := [key for key in now if now[key] != before.get(key)]:
+        got = ", ".join(f"{key} {before.get(key)} there and {now[key]} now" for key in differing)
+        do = "give another --out, or remove the folder"
+        raise DataError(f"{folder} was begun with other options", got=got, do=do)
+
+
+def flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """The libraries' versions each by name, so that a message can say which one it is."""
+    versions = {f"version of {name}": value for name, value in settings["versions"].items()}
+    return {key: value for key, value in settings.items() if key != "versions"} | versions
+
+
+def finished(folder: Path, shard: Shard) -> Outcome | None:
+    """What a shard came to, if it is whole on the disk and made from the rows that the plan has now."""
+    try:
+        outcome = Outcome(**json.loads(outcome_path(folder, shard.stem).read_bytes()))
+        whole = (
+            is_of(outcome, shard)
+            and sha256_of(folder / outcome.file) == outcome.sha256
+            and sha256_of(folder / f"{shard.stem}.idx") == outcome.index_sha256
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return outcome if whole else None
+
+
+def is_of(outcome: Outcome, shard: Shard) -> bool:
+    """By whole rows: with other images at hand, the same names may have got other ids."""
+    bad = {name for name, _ in outcome.bad}
+    good = [row for row in shard.rows if row["name"] not in bad]
+    return (
+        len(good) == len(outcome.samples) == len(shard.rows) - len(bad)
+        and outcome.file == f"{shard.stem}.tar"
+        and all(row.items() <= sample.items() for row, sample in zip(good, outcome.samples, strict=True))
+    )

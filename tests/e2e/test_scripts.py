@@ -1,0 +1,53 @@
+"""The two commands of the README. They run in the project's own environment; from another one they would install it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VENV = ROOT / os.environ.get("VENV", ".venv")
+
+pytestmark = pytest.mark.skipif(Path(sys.prefix).resolve() != VENV.resolve(), reason="not run by scripts/test")
+
+
+def script(name: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts" / name],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd="/",
+    )
+
+
+def test_a_second_setup_costs_seconds():
+    start = time.perf_counter()
+    done = script("setup")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert time.perf_counter() - start < 5
+
+
+def test_setup_without_a_fit_python_says_what_to_do(tmp_path: Path):
+    done = script("setup", VENV=str(tmp_path / "new"), PYTHON="python2")
+    assert done.returncode == 1
+    assert done.stderr.startswith("scripts/setup: error: no Python 3.11 to 3.14 found")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_goes_from_nothing_to_verified_shards(tmp_path: Path):
+    done = script("demo", DEMO=str(tmp_path / "demo"), DEMO_IMAGES="120", VENV=str(VENV))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no patient is in two parts" in done.stdout
+    assert "every byte is right" in done.stdout
+    assert json.loads((tmp_path / "demo" / "shards" / "dataset.json").read_text())["images"] == 120
+    again = script("demo", DEMO=str(tmp_path / "demo"), VENV=str(VENV))
+    assert again.returncode == 1
+    assert "is there already" in again.stderr

@@ -1,0 +1,241 @@
+"""What becomes of bad, missing, repeated and odd images in a conversion, and how much memory it takes."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrbench.cli import main
+from cxrbench.dataset.manifest import read_manifest, read_samples
+from cxrbench.dataset.phantom.defects import KINDS
+from tests.conftest import Run, row, write_csv, write_png
+from tests.conversions import LAYOUTS, Source, arguments, command, make_archive, make_source, refusal, succeed, tree
+
+OPTIONS = ("--size", 48, "--images-per-shard", 7)
+NUM_IMAGES = 40
+UNDECODABLE = ("truncated", "empty", "bad_crc", "text")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return make_source(tmp_path_factory.mktemp("source"), NUM_IMAGES)
+
+
+@pytest.fixture(scope="module")
+def plain(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of the folder, in one go."""
+    out = tmp_path_factory.mktemp("plain") / "set"
+    assert main([*arguments(source, out, *OPTIONS), "--workers", "1"]) == 0
+    return tree(out)
+
+
+def shard(source: Source, out: Path, *more: object, layout: str = "folder") -> list[str]:
+    return arguments(source, out, *OPTIONS, *more, "--workers", 1, layout=layout)
+
+
+def test_rows_and_images_without_each_other_are_counted_and_partial_takes_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder where the complaint was made: nothing is recorded before the table fits."""
+    source = make_source(tmp_path / "source", NUM_IMAGES)
+    out = tmp_path / "set"
+    gone = sorted(source.folder.iterdir())[:3]
+    for path in gone:
+        path.unlink()
+    line = refusal(capsys, shard(source, out))
+    assert "3 rows have no image; got such as " in line
+    assert gone[0].name in line
+    assert "or take what matches: --partial" in line
+    other = Source(source.folder, write_csv(tmp_path / "other.csv", [row("00000001_000.png")]), source.zip, [])
+    write_png(source.folder / "00000001_000.png")
+    assert f"{NUM_IMAGES - 3} images have no row" in refusal(capsys, shard(other, out))
+    write_png(source.folder / "00099999_000.png")
+    (source.folder / "00000001_000.png").unlink()
+    printed = succeed(capsys, shard(source, out, "--partial"))
+    assert f"{NUM_IMAGES - 3} images in 6 shards; 3 rows without image; 1 images without row" in printed
+    about = read_manifest(out)
+    assert (about["images"], about["rows_without_image"], about["images_without_row"]) == (NUM_IMAGES - 3, 3, 1)
+
+
+@pytest.fixture(scope="module")
+def defects(tmp_path_factory: pytest.TempPathFactory, cli: Run) -> Path:
+    out = tmp_path_factory.mktemp("defects") / "set"
+    done = cli("synth", "--out", out, "--images", 120, "--size", 64, "--defects", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def planted(defects: Path) -> dict[str, str]:
+    return {defect["kind"]: defect["name"] for defect in json.loads((defects / "truth.json").read_text())["defects"]}
+
+
+def of_defects(defects: Path, out: Path, *more: object) -> list[str]:
+    labels = defects / "Data_Entry_2017_v2020.csv"
+    source = Source(defects / "images", labels, defects / "none.zip", [defects / "images.tar.gz"])
+    return arguments(source, out, "--images-per-shard", 16, "--size", 64, "--workers", 1, "--partial", *more)
+
+
+@pytest.mark.parametrize("layout", ["folder", "tar.gz"])
+def test_every_planted_defect_is_listed_left_out_or_converted(
+    layout: str, defects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds, out = planted(defects), tmp_path / "set"
+    assert set(kinds) == set(KINDS)
+    if layout == "tar.gz":
+        make_archive(defects / "images.tar.gz", sorted((defects / "images").iterdir()))
+    args = of_defects(defects, out, "--encoding", "png")
+    args[2] = str(defects / {"folder": "images", "tar.gz": "images.tar.gz"}[layout])
+
+    assert main(args) == 1
+    *bad, last = capsys.readouterr().err.splitlines()
+    expected = {kinds[kind]: kind for kind in UNDECODABLE}
+    reasons = dict(re.fullmatch(r"cxrbench: bad image: (\S+): (.+)", line).groups() for line in bad)  # type: ignore
+    assert sorted(reasons) == sorted(expected)
+    assert last.startswith(f"cxrbench: error: images are bad; got {len(expected)}, named above; repair them")
+    assert not (out / "dataset.json").exists()
+
+    printed = succeed(capsys, [*args, "--on-bad", "quarantine"])
+    assert f"{len(expected)} quarantined; 1 rows without image; 1 images without row" in printed
+    with (out / "quarantine.csv").open() as file:
+        assert dict(list(csv.reader(file))[1:]) == reasons
+    about, samples = read_manifest(out), read_samples(out)
+    assert about["images"] == len(samples) == 120 - 2 - len(expected)  # one has no image, one no row
+    assert (about["quarantined"], about["rows_without_image"], about["images_without_row"]) == (len(expected), 1, 1)
+    assert samples["id"].is_unique
+    assert not set(samples["name"]) & {*reasons, kinds["image_missing"], kinds["row_missing"]}
+    converted = {kinds[kind] for kind in ("rgba", "palette", "gray16", "byte_duplicate", "pixel_duplicate")}
+    assert converted < set(samples["name"])
+    assert "right" in succeed(capsys, ["verify", str(out), "--workers", "1"])
+
+
+def test_bad_images_are_told_the_same_by_any_number_of_workers(
+    defects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Run
+) -> None:
+    more = ("--encoding", "png", "--on-bad", "quarantine")
+    succeed(capsys, of_defects(defects, tmp_path / "one", *more))
+    done = cli(*of_defects(defects, tmp_path / "three", *more, "--workers", 3))
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "one") == tree(tmp_path / "three")
+
+
+def test_other_shapes_are_refused_by_name_where_pixels_are_unencoded(
+    defects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(of_defects(defects, tmp_path / "set", "--on-bad", "quarantine"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    name = planted(defects)["wrong_size"]
+    assert code == 1
+    assert f"npy wants images of one shape; got 1 others than 64x64, such as {name}; take --encoding png" in last
+    assert not (tmp_path / "set" / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bad_image_that_was_repaired_is_picked_up(
+    layout: str, plain: dict[str, bytes], tmp_path: Path, cli: Run
+) -> None:
+    out = tmp_path / "set"
+    ours = make_source(tmp_path / "source", NUM_IMAGES)
+    victim = sorted(ours.folder.iterdir())[5]
+    content = victim.read_bytes()
+    victim.unlink()  # which has other names
+
+    def put(data: bytes) -> None:
+        victim.write_bytes(data)
+        shutil.make_archive(str(ours.zip.with_suffix("")), "zip", ours.folder)
+        make_archive(ours.archives[0], sorted(ours.folder.iterdir()))
+
+    ours = Source(ours.folder, ours.labels, ours.zip, ours.archives[:1])
+    put(content[:-5])
+    done = cli(*shard(ours, out, layout=layout))
+    assert done.returncode == 1
+    assert f"bad image: {victim.name}: bad PNG; got a file cut short" in done.stderr
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    put(content)
+    done = cli(*shard(ours, out, layout=layout))
+    assert done.returncode == 0, done.stderr
+    again = [name for name, when in kept.items() if (out / name).stat().st_mtime_ns != when]
+    assert len(again) == 1  # the one that the image is in
+    assert tree(out) == plain
+
+
+def test_an_image_damaged_in_the_zip_is_a_bad_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_source(tmp_path / "source", NUM_IMAGES)
+    data = bytearray(source.zip.read_bytes())
+    data[len(data) // 2] ^= 255
+    source.zip.write_bytes(data)
+    succeed(capsys, shard(source, tmp_path / "set", "--on-bad", "quarantine", layout="zip"))
+    about = read_manifest(tmp_path / "set")
+    assert (about["images"], about["quarantined"]) == (NUM_IMAGES - 1, 1)
+    assert "damaged in the zip" in (tmp_path / "set" / "quarantine.csv").read_text()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_image_that_is_there_twice_is_refused(
+    layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice in one archive as well."""
+    source = make_source(tmp_path / "source", NUM_IMAGES, num_archives=1)
+    twice = sorted(source.folder.iterdir())[0]
+    make_archive(source.archives[0], [*sorted(source.folder.iterdir()), twice])
+    (source.folder / "deeper").mkdir()
+    write_png(source.folder / "deeper" / twice.name)
+    if layout == "zip":
+        shutil.make_archive(str(source.zip.with_suffix("")), "zip", source.folder)
+    where = source.images(layout)[0]
+    line = refusal(capsys, shard(source, tmp_path / "set", layout=layout))
+    assert f"{twice.name} is there twice; got {where}" in line
+
+
+def peak_bytes(args: Sequence[str]) -> int:
+    """The most memory that the command and its processes held at one time; pages they share count once."""
+    process = subprocess.Popen(command(args), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    peak = 0
+    while process.poll() is None:
+        total = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError, TypeError):  # it has ended
+                if os.getpgid(int(folder.name)) == process.pid:
+                    held = re.search(r"Pss: +(\d+) kB", (folder / "smaps_rollup").read_text())
+                    total += int(held[1]) * 1024  # type: ignore[index]
+        peak = max(peak, total)
+        time.sleep(0.01)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return peak
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_does_not_grow_with_the_number_of_images(layout: str, tmp_path: Path) -> None:
+    peaks = []
+    for num_images in (300, 1500):
+        source = make_source(tmp_path / str(num_images), num_images, size_px=256, num_archives=2)
+        more = ("--images-per-shard", 128, "--workers", 2)
+        peaks.append(peak_bytes(arguments(source, tmp_path / f"set-{num_images}", *more, layout=layout)))
+    assert peaks[1] < 1.1 * peaks[0] + 10e6, peaks  # its rows are held, at a few KB each
+    assert peaks[1] < 1e9, peaks
+
+
+def test_the_pixels_stored_are_pillows_resize_of_the_source(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The oracle for all the above: were every way wrong alike, comparing them would not tell."""
+    out = tmp_path / "set"
+    succeed(capsys, shard(source, out))
+    for sample in read_samples(out).sample(5, random_state=0).itertuples():
+        data = (out / f"{sample.shard:06d}.tar").read_bytes()[sample.offset : sample.offset + sample.size]
+        stored = np.frombuffer(data[-48 * 48 :], np.uint8).reshape(48, 48)
+        image = Image.open(source.folder / sample.name)
+        assert np.array_equal(stored, np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR)))
