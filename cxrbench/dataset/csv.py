@@ -12,6 +12,8 @@ import pyarrow.csv as arrow_csv
 from cxrbench.errors import DataError
 from cxrbench.storage import read_text
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+MAX_SHOWN = 200
 FIRST_ROW = 2  # of the data, counted as an editor counts: the header is line 1
 
 
@@ -27,25 +29,24 @@ def expand_header(line: str) -> list[str]:
     return [name.strip() for name in names]
 
 
-def read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """Every value as text, one column a name of the header; `needed` columns are there."""
-    text = read_text(path)
+def read_csv(path: Path, needed: Sequence[str], what: str) -> pd.DataFrame:
+    """Every value as text, one column a name of the header; `needed` columns are there, or it is not `what` we want."""
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     header, _, body = text.partition("\n")
     if not header.strip():
         raise DataError("the CSV is empty", got=path)
-    if "," not in header and ";" in header:
-        raise DataError(
-            "the CSV is separated by semicolons", got=path, allowed="commas", do="export it again with commas"
-        )
-    names = expand_header(header.rstrip("\r"))
+    for separator, name in SEPARATORS.items():
+        if "," not in header and separator in header:
+            raise DataError(f"the CSV is separated by {name}", got=path, allowed="commas", do="export it again with commas")
+    names = expand_header(header)
     missing = [name for name in needed if name not in names]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}", got=", ".join(names), do="give NIH's Data_Entry or BBox CSV"
+            f"{path} has no column {', '.join(missing)}", got=", ".join(names)[:MAX_SHOWN], do=f"give {what}"
         )
     if len(set(names)) < len(names):
         raise DataError(f"{path} names a column twice", got=", ".join(names))
-    first_row = body.split("\n", 1)[0].rstrip("\r")
+    first_row = body.split("\n", 1)[0]
     if not first_row:
         raise DataError("the CSV has a header and no rows", got=path)
     # Kaggle's original ends header and rows with a comma: one more column, always empty.

@@ -13,11 +13,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cxrbench.dataset.convert import Clock, Converted, Pixels, Target, convert
 from cxrbench.dataset.parallel import map_bounded
-from cxrbench.dataset.source import SourceImage, is_image, read_archive, walk
+from cxrbench.dataset.source import SourceImage, image_name, is_image, read_archive, walk
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write, locked
 
@@ -99,13 +99,13 @@ def find_places(sources: Sequence[Path], pack: Callable[[Path], list[tuple[str, 
 
 def places_in(source: Path) -> Iterator[tuple[str, Place]]:
     if source.is_dir():
-        yield from ((path.name, Place(str(path))) for path in walk(source, is_image))
+        yield from ((image_name(path.name), Place(str(path))) for path in walk(source, is_image))
         return
     try:
         names = [info.filename for info in opened_zip(str(source)).infolist() if is_image(info.filename)]
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError("corrupt archive", got=f"{source}: {error}", do="download it again") from None
-    yield from ((PurePosixPath(name).name, Place(str(source), name)) for name in names)
+    yield from ((image_name(name), Place(str(source), name)) for name in names)
 
 
 def convert_bytes(target: Target, image: SourceImage) -> Converted:

@@ -22,12 +22,18 @@ class SourceImage:
     name: str  # without folders, as in the CSV
     where: str  # for messages
     data: bytes
+    problem: str = ""  # why it can't be read; then there is no data
 
 
 def is_image(path: str) -> bool:
     """A PNG, and not one of the ._ companions and __MACOSX folders that archives made on a Mac contain."""
     pure = PurePosixPath(path)
     return pure.suffix.lower() == ".png" and not pure.name.startswith("._") and "__MACOSX" not in pure.parts
+
+
+def image_name(path: str) -> str:
+    """As the CSV has it: without folders, and with a small .png whatever the file's."""
+    return f"{PurePosixPath(path).stem}.png"
 
 
 def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
@@ -39,22 +45,25 @@ def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
             continue
         seen.add(real)
         folders.sort()
-        yield from (Path(root, name) for name in sorted(files) if wanted(name))
+        paths = (Path(root, name) for name in sorted(files) if wanted(name))
+        # Pipes and devices would never end; a broken link stays, to be named.
+        yield from (path for path in paths if path.is_file() or not path.exists())
 
 
 def read_folder(folder: Path) -> Iterator[SourceImage]:
     for path in walk(folder, is_image):
         try:
-            yield SourceImage(path.name, str(path), path.read_bytes())
+            data, problem = path.read_bytes(), ""
         except OSError as error:
-            raise DataError("cannot read the image", got=f"{path}: {error.strerror}") from None
+            data, problem = b"", f"cannot read it: {error.strerror}"
+        yield SourceImage(image_name(path.name), str(path), data, problem)
 
 
 def read_tar(archive: Path) -> Iterator[SourceImage]:
     with tarfile.open(archive, "r|gz") as tar:
         for member in tar:
             if member.isreg() and is_image(member.name) and (file := tar.extractfile(member)):
-                yield SourceImage(PurePosixPath(member.name).name, f"{archive}:{member.name}", file.read())
+                yield SourceImage(image_name(member.name), f"{archive}:{member.name}", file.read())
 
 
 def read_zip(archive: Path) -> Iterator[SourceImage]:
@@ -62,7 +71,7 @@ def read_zip(archive: Path) -> Iterator[SourceImage]:
         for info in contents.infolist():
             if not info.is_dir() and is_image(info.filename):
                 data = contents.read(info)
-                yield SourceImage(PurePosixPath(info.filename).name, f"{archive}:{info.filename}", data)
+                yield SourceImage(image_name(info.filename), f"{archive}:{info.filename}", data)
 
 
 def read_archive(archive: Path) -> Iterator[SourceImage]:

@@ -23,6 +23,7 @@ from cxrbench.storage import atomic_write, read_bytes, read_text
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["name", "patient", "part"]
+LISTS_ADVICE = "give the whole CSV, or remove the lists: the official split needs none"
 OFFICIAL_LISTS = {"train_val_list.txt": False, "test_list.txt": True}  # is it the test list?
 
 
@@ -37,6 +38,8 @@ class Split:
         return np.asarray(num_parts.index[num_parts > 1])
 
     def part(self, name: str) -> pd.DataFrame:
+        if name not in PARTS:
+            raise UsageError("unknown part", got=repr(name), allowed=", ".join(PARTS))
         return self.frame[self.frame["part"] == name]
 
 
@@ -140,7 +143,7 @@ def check_official_lists(table: pd.DataFrame, folder: Path) -> list[str]:
             continue
         found.append(path.name)
         listed = read_text(path).split()
-        refuse_unknown(path, [image for image in listed if image not in expected], "the CSV or the list is not whole")
+        refuse_unknown(path, [image for image in listed if image not in expected], LISTS_ADVICE)
         wrong = [image for image in listed if expected[image] != is_test]
         absent = [image for image in expected.keys() - set(listed) if expected[image] == is_test]
         if wrong or absent:
@@ -167,13 +170,13 @@ def split_from_file(table: pd.DataFrame, path: Path) -> Split:
         policy = (stored.schema.metadata or {}).get(b"policy", policy.encode()).decode()
         rows = stored.to_pandas()
     else:
-        rows = read_csv(path, needed=("name", "part"))
+        rows = read_csv(path, ("name", "part"), "a CSV with the columns name and part")
     if missing := {"name", "part"} - set(rows.columns):
         raise DataError(f"{path} has no column {', '.join(sorted(missing))}", got=", ".join(rows.columns))
     if wrong := sorted(set(rows["part"].astype(str)) - set(PARTS)):
         raise DataError(f"{path} has an unknown part", got=repr(wrong[0]), allowed=", ".join(PARTS))
     if twice := rows["name"][rows["name"].duplicated()].tolist():
-        raise DataError(f"{path} names an image twice", got=f"{len(twice)}, such as {twice[0]}")
+        raise DataError(f"{path} names an image twice", got=f"{len(twice)}, such as {twice[0]}", do="keep one line an image")
     patients = rows["name"].map(dict(zip(table["name"], table["patient"], strict=True)))
     refuse_unknown(path, rows["name"][patients.isna()].tolist(), "leave them out of the split")
     if "patient" in rows and (differs := (rows["patient"].astype("int64") != patients)).any():
@@ -210,6 +213,9 @@ def write_split(split: Split, path: Path) -> None:
         stored = pa.Table.from_pandas(split.frame.astype({"part": str}), preserve_index=False)
         pq.write_table(stored.replace_schema_metadata({"policy": split.policy}), buffer)
     if path.exists() and path.read_bytes() != buffer.getvalue():
-        raise DataError("there is another split already", got=path, do="remove it or give another --out")
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        raise DataError("the file is there already and holds something else", got=path, do="give another --out")
+    try:
+        with atomic_write(path) as file:
+            file.write(buffer.getvalue())
+    except OSError as error:
+        raise DataError("cannot write the split", got=f"{path}: {error.strerror}", do="give another --out") from None

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxrbench.dataset.csv import FIRST_ROW, read_csv
+from cxrbench.dataset.csv import FIRST_ROW, MAX_SHOWN, read_csv
 from cxrbench.errors import DataError
 from cxrbench.labels import NIH14, NO_FINDING, canonical
 
@@ -20,15 +20,17 @@ WHOLE_NUMBERS = (
     ("OriginalImage[Height]", "height"),
 )
 SPACINGS = (("OriginalImagePixelSpacing[x]", "spacing_x_mm"), ("OriginalImagePixelSpacing[y]", "spacing_y_mm"))
+AGES = "years, as 58 or 058Y, or months, weeks or days, as 011M"
 BOX_COLUMNS = ("Bbox[x]", "Bbox[y]", "Bbox[w]", "Bbox[h]")
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """`Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv` -> COLUMNS, then one uint8 column a finding (NIH14)."""
-    raw = read_csv(path, needed=(NAME, FINDINGS, PATIENT))
+    raw = read_csv(path, (NAME, FINDINGS, PATIENT), "NIH's Data_Entry CSV")
     labels = parse_labels(raw[FINDINGS])
-    refuse(raw, raw[NAME].str.len() == 0, NAME, "an image name")
-    table = pd.DataFrame({"name": raw[NAME], "patient": whole_numbers(raw, PATIENT, needed=True).astype("int64")})
+    refuse(raw, ~raw[NAME].str.fullmatch(r"[^/\\]{1,200}\.png", case=False), NAME, "a file name, as 00000001_000.png")
+    names = raw[NAME].str.slice(stop=-4) + ".png"  # whatever its case, here as in the sources
+    table = pd.DataFrame({"name": names, "patient": whole_numbers(raw, PATIENT, needed=True).astype("int64")})
     for theirs, ours in WHOLE_NUMBERS:
         table[ours] = whole_numbers(raw, theirs)
     table["age"] = parse_ages(raw)
@@ -42,7 +44,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_boxes(path: Path) -> pd.DataFrame:
     """`BBox_List_2017.csv` -> name, finding, x, y, width, height, in pixels of the image."""
-    raw = read_csv(path, needed=(NAME, "Finding Label", *BOX_COLUMNS))
+    raw = read_csv(path, (NAME, "Finding Label", *BOX_COLUMNS), "NIH's BBox CSV")
     findings = {text: canonical(text) for text in raw["Finding Label"].unique()}
     boxes = pd.DataFrame({"name": raw[NAME], "finding": raw["Finding Label"].map(findings)})
     for theirs, ours in zip(BOX_COLUMNS, ("x", "y", "width", "height"), strict=True):
@@ -67,7 +69,10 @@ def parse_labels(texts: pd.Series) -> np.ndarray:
 def parse_label(text: str) -> list[int]:
     if text == NO_FINDING:
         return [0] * len(NIH14)
-    present = {canonical(name) for name in text.split("|")} if text else set()
+    names = text.split("|") if text else []
+    if NO_FINDING in names:
+        raise DataError(f"{NO_FINDING} beside other findings", got=text, allowed=f"findings joined by |, or {NO_FINDING}")
+    present = {canonical(name) for name in names}
     if not present:
         raise DataError("no findings given", got="an empty value", allowed=f"findings joined by |, or {NO_FINDING}")
     return [int(name in present) for name in NIH14]
@@ -76,7 +81,7 @@ def parse_label(text: str) -> list[int]:
 def parse_ages(raw: pd.DataFrame) -> pd.Series:
     """Years. The original CSV has `058Y`, `011M`, `003D`; months, weeks, days are age 0. 414 stays, for the audit."""
     texts = column(raw, "Patient Age")
-    refuse(raw, ~texts.str.fullmatch(r"(\d{1,3}[YMWD]?)?"), "Patient Age", "years, as 58 or 058Y, or months as 011M")
+    refuse(raw, ~texts.str.fullmatch(r"(\d{1,3}(\.0|[YMWD])?)?"), "Patient Age", AGES)
     years = pd.to_numeric(texts.str.extract(r"^(\d+)", expand=False), errors="coerce").astype("Int16")
     return years.mask(texts.str.fullmatch(r"\d+[MWD]"), 0)
 
@@ -86,8 +91,9 @@ def column(raw: pd.DataFrame, name: str) -> pd.Series:
 
 
 def whole_numbers(raw: pd.DataFrame, name: str, needed: bool = False) -> pd.Series:
+    """`7` or, as pandas writes a column with gaps, `7.0`."""
     texts = column(raw, name)
-    refuse(raw, ~texts.str.fullmatch(r"\d{1,9}" if needed else r"(\d{1,9})?"), name, "a whole number")
+    refuse(raw, ~texts.str.fullmatch(r"\d{1,9}(\.0)?" if needed else r"(\d{1,9}(\.0)?)?"), name, "a whole number")
     return pd.to_numeric(texts, errors="coerce").astype("Int32")
 
 
@@ -107,7 +113,8 @@ def one_of(raw: pd.DataFrame, name: str, allowed: tuple[str, ...]) -> pd.Series:
 def refuse(raw: pd.DataFrame, bad: pd.Series, name: str, allowed: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
-        got = f"{raw[name].iloc[row]!r} for {raw[NAME].iloc[row]!r}, and {int(bad.sum()) - 1} more like it"
+        more = int(bad.sum()) - 1
+        got = f"{raw[name].iloc[row]!r} for {raw[NAME].iloc[row][:MAX_SHOWN]!r}" + (f", and {more} more like it" if more else "")
         raise DataError(f"line {row + FIRST_ROW} of the CSV: wrong {name}", got=got, allowed=allowed)
 
 
