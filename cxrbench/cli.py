@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cxrbench import __version__
-from cxrbench.errors import CxrError
+from cxrbench.errors import CxrError, UsageError
 
 VERBS = {
     "doctor": "what works on this machine, and what to do about the rest",
@@ -29,16 +30,29 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28, width=110)
 
 
-def new_parser(prog: str, description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=description, epilog=epilog, formatter_class=Help, allow_abbrev=False
-    )
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, do=f"see {self.prog} --help")
+
+
+def new_parser(prog: str, description: str | None, epilog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=description, epilog=epilog, formatter_class=Help, allow_abbrev=False)
     if sys.version_info >= (3, 14):
         parser.color = False
     return parser
 
 
-def overview() -> argparse.ArgumentParser:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as clusters and containers send it, ends a run as Ctrl-C does."""
+
+
+def terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def overview() -> Parser:
     verbs = "\n".join(f"  {name:<10}{text}" for name, text in VERBS.items())
     description = f"From the PNGs of NIH ChestX-ray14 to an AUROC table that can be trusted.\n\nverbs:\n{verbs}"
     parser = new_parser("cxrbench", description, EPILOG)
@@ -47,7 +61,7 @@ def overview() -> argparse.ArgumentParser:
     return parser
 
 
-def verb_parser(verb: str) -> argparse.ArgumentParser:
+def verb_parser(verb: str) -> Parser:
     module = importlib.import_module(f"cxrbench.commands.{verb}")
     parser = new_parser(f"cxrbench {verb}", module.__doc__)
     module.add_arguments(parser)
@@ -60,25 +74,43 @@ def run_verb(args: argparse.Namespace) -> int:
     """Run one verb and turn what can go wrong into one line and an exit code."""
     try:
         code: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by >&-
+            sys.stdout.flush()
         return code
+    except Terminated:
+        return say("terminated", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        print("cxrbench: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return say("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # the reader of the pipe went away, as in `cxrbench audit .. | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (CxrError, OSError) as error:
+    except (CxrError, OSError, ModuleNotFoundError) as error:
         if args.debug:
             raise
-        print(f"cxrbench: error: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, CxrError) else 1
+        return say(f"error: {in_a_line(error)}", error.exit_code if isinstance(error, CxrError) else 1)
+
+
+def say(line: str, code: int) -> int:
+    print(f"cxrbench: {line}", file=sys.stderr)
+    return code
+
+
+def in_a_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"a package is missing; got no {error.name}; cxrbench doctor says what to install"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; got {error.filename or 'the output'}"
+    return str(error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    signal.signal(signal.SIGTERM, terminate)
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv:
         overview().print_help()
         return 2
-    verb = overview().parse_args(argv[:1]).verb
-    return run_verb(verb_parser(verb).parse_args(argv[1:]))
+    try:
+        args = verb_parser(overview().parse_args(argv[:1]).verb).parse_args(argv[1:])
+    except UsageError as error:
+        return say(f"error: {error}", error.exit_code)
+    return run_verb(args)

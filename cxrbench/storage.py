@@ -34,7 +34,9 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("not a text file in UTF-8", got=f"{path}: {error}", do="unzip it, or save it as UTF-8") from None
+        raise DataError(
+            "not a text file in UTF-8", got=f"{path}: {error}", do="unzip it, or save it as UTF-8"
+        ) from None
 
 
 @contextmanager

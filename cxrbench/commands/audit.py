@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrbench.commands.options import IMAGES_HELP, add_labels, add_split, add_workers, load_split
-from cxrbench.errors import UsageError
+from cxrbench.errors import DataError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cxrbench.dataset.audit import audit_files, audit_leakage, audit_oddities, audit_parts, leaks
+    from cxrbench.dataset.audit import audit_files, audit_leakage, audit_oddities, audit_parts, crossing_images
     from cxrbench.dataset.table import read_table
 
     if args.splits:
@@ -52,8 +52,13 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.images:
         report["files"] = audit_files(table, split, read_prints(args.images, len(table), args.workers))
+    report["in_no_part"] = len(table) - len(split.frame)
     print(json.dumps(report, indent=2) if args.json else audit_text(report))
-    return int(args.strict and leaks(report))
+    patients, images = report["leakage"]["patients_in_several_parts"], len(crossing_images(report))
+    if args.strict and (patients or images):
+        got = f"{patients:,} patients and {images:,} images in several parts"
+        raise DataError("the split leaks", got=got, do="split by patient, and keep one copy of an image")
+    return 0
 
 
 def read_prints(paths: list[Path], expected: int, workers: int) -> list[Any]:
@@ -74,12 +79,13 @@ def audit_text(report: dict[str, Any]) -> str:
         f"{report['images']:,} images of {report['patients']:,} patients; split: {report['policy']}",
         "",
         parts_text(report["parts"]),
+        *([f"in no part: {report['in_no_part']:,} images"] if report["in_no_part"] else []),
         "",
         "together most often:",
         *together_lines(report["parts"]),
         "",
         "leakage:",
-        *leakage_lines(report["leakage"]),
+        *leakage_lines(report),
         "",
         "oddities:",
         *(oddity_lines(report["oddities"]) or ["  none"]),
@@ -98,14 +104,18 @@ def together_lines(parts: dict[str, Any]) -> list[str]:
     return [f"  {pair.replace('|', ' and ')}: {totals[pair]:,} images" for pair in most]
 
 
-def leakage_lines(leakage: dict[str, Any]) -> list[str]:
-    if not leakage["patients_in_several_parts"]:
-        return ["  no patient is in two parts"]
-    touched = f"{leakage['test_images_of_training_patients']:,} test images ({leakage['share_of_test']:.1%})"
-    return [
-        f"  patients in several parts: {leakage['patients_in_several_parts']:,}, such as {listed(leakage['examples'])}",
-        f"  {touched} show a patient of the training set: scores on this test set will be too good",
-    ]
+def leakage_lines(report: dict[str, Any]) -> list[str]:
+    from cxrbench.dataset.audit import crossing_images
+
+    leakage, lines = report["leakage"], []
+    if num_patients := leakage["patients_in_several_parts"]:
+        lines.append(f"  patients in several parts: {num_patients:,}, such as {listed(leakage['examples'])}")
+    if touched := leakage["test_images_of_training_patients"]:
+        share = f"{touched:,} test images ({leakage['share_of_test']:.1%})"
+        lines.append(f"  {share} show a patient of the training set: scores on this test set will be too good")
+    if groups := crossing_images(report):
+        lines.append(f"  the same pixels in several parts: {len(groups):,}, such as {group_text(groups[0])}")
+    return lines or ["  no patient is in two parts"]
 
 
 def oddity_lines(oddities: dict[str, Any]) -> list[str]:
@@ -129,8 +139,12 @@ def file_lines(files: dict[str, Any]) -> list[str]:
         "same pixels": [group_text(group) for group in files["same_pixels"]],
         "alike, in different parts": [" and ".join(pair["names"]) for pair in files["alike_across_parts"]],
     }
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in files["kinds"].items())
     trouble = [f"  {kind}: {len(names):,}, such as {listed(names[:3])}" for kind, names in found.items() if names]
-    return [f"  {files['images']:,} read, {files['usual_size']} pixels", *(trouble or ["  nothing wrong with them"])]
+    return [
+        f"  {files['images']:,} read, {files['usual_size']} pixels: {kinds}",
+        *(trouble or ["  nothing wrong with them"]),
+    ]
 
 
 def group_text(group: dict[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """Options that several verbs share."""
 
 import argparse
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cxrbench.environment import usable_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,24 +43,29 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         metavar="A/B[/C]",
         help="shares that add up to 100 or 1: train/val/test (default 70/10/20), for official train/val (87.5/12.5)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=seed, default=0, help="default: 0")
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=positive,
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         metavar="N",
         help="processes (default: one a core)",
     )
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0; got {text!r}")
+    return int(text)
 
 
 def load_split(args: argparse.Namespace, table: "pd.DataFrame") -> "Split":

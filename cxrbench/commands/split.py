@@ -49,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{split.policy}\n\n{parts_text(report['parts'])}\n\nwritten to {args.out}")
     if crossing := report["leakage"]["patients_in_several_parts"]:
         share = report["leakage"]["share_of_test"]
+        effect = f"; {share:.1%} of the test images show a patient of the training set, so scores will be too good"
         print(
-            f"cxrbench: warning: {crossing:,} patients are in several parts; {share:.1%} of the test images show a "
-            "patient of the training set, so scores on it will be too good",
-            file=sys.stderr,
+            f"cxrbench: warning: {crossing:,} patients are in several parts{effect if share else ''}", file=sys.stderr
         )
     return 0

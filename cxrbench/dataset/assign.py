@@ -1,8 +1,8 @@
 """Deal patients or images out to parts: by seed, the same everywhere, with every finding's prevalence kept close."""
 
 import hashlib
+import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from math import lcm
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from cxrbench.errors import DataError
 
+SHARE = r"[0-9]{1,3}(\.[0-9]{1,6})?"
+
 
 def parse_fractions(text: str, num_parts: int) -> tuple[int, ...]:
     """`70/10/20` or `0.7/0.1/0.2` -> whole shares 7, 1, 2."""
-    try:
-        values = [Fraction(Decimal(value)) for value in text.split("/")]
-    except (InvalidOperation, ValueError, OverflowError):
-        values = []
+    parts = text.split("/")
+    values = [Fraction(part) for part in parts] if all(re.fullmatch(SHARE, part) for part in parts) else []
     if len(values) != num_parts or any(value <= 0 for value in values) or sum(values) not in (1, 100):
         example = {2: "87.5/12.5 (train/val)", 3: "70/10/20 (train/val/test)"}[num_parts]
         raise DataError(

@@ -3,7 +3,7 @@
 Every function returns plain dictionaries of counts and a few names, ready for JSON.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -88,6 +88,7 @@ def audit_files(table: pd.DataFrame, split: Split, prints: list[Fingerprint]) ->
         "images_without_row": sorted(there - named),
         "unreadable": {each.name: each.problem for each in prints if each.problem},
         "usual_size": usual,
+        "kinds": dict(Counter(each.kind for each in good).most_common()),
         "other_sizes": {size: names for size, names in sizes.items() if size != usual},
         "same_bytes": same(((each.name, each.bytes_sha256) for each in prints), part_of),
         "same_pixels": same(((each.name, each.pixels_sha256) for each in good), part_of),
@@ -110,7 +111,9 @@ def same(keyed: Iterable[tuple[str, bytes]], part_of: dict[str, str]) -> list[Se
 
 def alike(prints: list[Fingerprint], part_of: dict[str, str]) -> list[Section]:
     """Near duplicates in different parts; pairs with equal pixels are reported as such, not here."""
-    ours = [each for each in prints if each.name in part_of and each.words is not None]
+    ours = [
+        each for each in prints if each.name in part_of and each.thumbnail is not None and np.ptp(each.thumbnail) > 0
+    ]  # flat images resemble nothing, and each other's hashes to the bit
     if not ours:
         return []
     words = np.stack([each.words for each in ours if each.words is not None])
@@ -123,8 +126,6 @@ def alike(prints: list[Fingerprint], part_of: dict[str, str]) -> list[Section]:
     ]
 
 
-def leaks(report: Section) -> bool:
-    """Whether a patient or an identical image stands in two parts."""
-    files = report.get("files") or {"same_bytes": [], "same_pixels": []}
-    crossing = [group for kind in ("same_bytes", "same_pixels") for group in files[kind] if group["crosses_parts"]]
-    return bool(report["leakage"]["patients_in_several_parts"] or crossing)
+def crossing_images(report: Section) -> list[Section]:
+    """Groups of images with the same pixels that stand in several parts."""
+    return [group for group in report.get("files", {}).get("same_pixels", []) if group["crosses_parts"]]

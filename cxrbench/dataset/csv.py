@@ -21,7 +21,7 @@ def expand_header(line: str) -> list[str]:
     """`A[x,y],B,,` names the columns A[x], A[y] and B: the comma inside the brackets is not quoted in NIH's files."""
 
     def expand(match: re.Match[str]) -> str:
-        return ",".join(f"{match[1].strip()}[{part}]" for part in match[2].split(","))
+        return ",".join(f"{match[1].strip()}[{part.strip()}]" for part in match[2].split(","))
 
     names = re.sub(r"([^,\[\]]+)\[([^\]]*)\]", expand, line.replace('"', "")).split(",")
     while names and not names[-1].strip():
@@ -32,12 +32,14 @@ def expand_header(line: str) -> list[str]:
 def read_csv(path: Path, needed: Sequence[str], what: str) -> pd.DataFrame:
     """Every value as text, one column a name of the header; `needed` columns are there, or it is not `what` we want."""
     text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    header, _, body = text.partition("\n")
+    header, _, body = text.rstrip("\n").partition("\n")
     if not header.strip():
         raise DataError("the CSV is empty", got=path)
     for separator, name in SEPARATORS.items():
         if "," not in header and separator in header:
-            raise DataError(f"the CSV is separated by {name}", got=path, allowed="commas", do="export it again with commas")
+            raise DataError(
+                f"the CSV is separated by {name}", got=path, allowed="commas", do="export it again with commas"
+            )
     names = expand_header(header)
     missing = [name for name in needed if name not in names]
     if missing:
@@ -65,7 +67,7 @@ def parse(body: str, columns: list[str], path: Path) -> pd.DataFrame:
         table = arrow_csv.read_csv(
             io.BytesIO(body.encode()),
             read_options=arrow_csv.ReadOptions(column_names=columns),
-            parse_options=arrow_csv.ParseOptions(invalid_row_handler=refuse),
+            parse_options=arrow_csv.ParseOptions(invalid_row_handler=refuse, ignore_empty_lines=False),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
             ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cxrbench.dataset.gray import decode_gray
+from cxrbench.dataset.gray import decode_gray, png_header
 from cxrbench.dataset.source import SourceImage
 from cxrbench.errors import DataError
 
@@ -29,20 +29,24 @@ class Fingerprint:
     problem: str = ""  # why it can't be decoded; then the rest is empty
     pixels_sha256: bytes = b""
     size: tuple[int, int] = (0, 0)
+    kind: str = ""  # of PNG
     words: np.ndarray | None = None  # the difference hash, uint64 [NUM_WORDS]
     thumbnail: np.ndarray | None = None  # uint8 [THUMBNAIL_PX, THUMBNAIL_PX]: a kilobyte, since all are kept
 
 
 def fingerprint(image: SourceImage) -> Fingerprint:
     bytes_sha256 = hashlib.sha256(image.data).digest()
+    if image.problem:
+        return Fingerprint(image.name, bytes_sha256, problem=image.problem)
     try:
         gray = decode_gray(image.data)
     except DataError as error:
         return Fingerprint(image.name, bytes_sha256, problem=str(error))
     height, width = gray.shape
     pixels_sha256 = hashlib.sha256(f"{width}x{height} ".encode() + gray.tobytes()).digest()
+    kind = png_header(image.data).kind
     words, thumbnail = difference_hash(gray), small(gray, THUMBNAIL_PX)
-    return Fingerprint(image.name, bytes_sha256, "", pixels_sha256, (width, height), words, thumbnail)
+    return Fingerprint(image.name, bytes_sha256, "", pixels_sha256, (width, height), kind, words, thumbnail)
 
 
 def small(gray: np.ndarray, side_px: int) -> np.ndarray:

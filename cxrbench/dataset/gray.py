@@ -23,7 +23,9 @@ from cxrbench.errors import DataError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
 MAX_PIXELS = 2**26  # eight times NIH's detectors; what claims more is a mistake or a decompression bomb
+COLOUR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
+PALETTE = 3
 ADAM7 = (
     (0, 8, 0, 8),
     (0, 8, 4, 8),
@@ -42,6 +44,10 @@ class Header:
     bit_depth: int
     colour_type: int
     interlaced: bool
+
+    @property
+    def kind(self) -> str:
+        return f"{self.bit_depth}-bit {COLOUR_TYPES[self.colour_type]}" + (", interlaced" if self.interlaced else "")
 
     @property
     def is_plain(self) -> bool:
@@ -113,7 +119,10 @@ def decode_plain(data: bytes, header: Header) -> np.ndarray:
 def decode_any(data: bytes, header: Header) -> np.ndarray:
     """Every other kind, by Pillow, which overlooks checksums and gives missing rows as zeros; so both are checked."""
     expected = num_filtered_bytes(header)
-    pixels = b"".join(content for kind, content in chunks(data) if kind == b"IDAT")
+    contents = list(chunks(data))
+    if header.colour_type == PALETTE and not any(kind == b"PLTE" for kind, _ in contents):
+        raise ValueError("no palette")
+    pixels = b"".join(content for kind, content in contents if kind == b"IDAT")
     if len(zlib.decompressobj().decompress(pixels, expected)) < expected:
         raise ValueError("not enough pixels")
     image = Image.open(io.BytesIO(data), formats=["PNG"])

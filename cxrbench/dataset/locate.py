@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cxrbench.dataset.convert import Clock, Converted, Pixels, Target, convert
 from cxrbench.dataset.parallel import map_bounded
-from cxrbench.dataset.source import SourceImage, image_name, is_image, read_archive, walk
+from cxrbench.dataset.source import SourceImage, image_name, is_image, read_archive, too_large, walk
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write, locked
 
@@ -51,6 +51,8 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
     if place.problem:
         return Converted(name, problem=place.problem)
     try:
+        if problem := too_large(size_of(place)):
+            return Converted(name, problem=problem)
         with clock("read"):
             data = read_place(place)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -63,6 +65,12 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
     if place.is_converted:
         return Converted(name, data, place.pixels)
     return convert(name, data, target, clock)
+
+
+def size_of(place: Place) -> int:
+    if place.member:
+        return opened_zip(place.path).getinfo(place.member).file_size
+    return place.size if place.is_converted else Path(place.path).stat().st_size
 
 
 def read_place(place: Place) -> bytes:
@@ -109,6 +117,8 @@ def places_in(source: Path) -> Iterator[tuple[str, Place]]:
 
 
 def convert_bytes(target: Target, image: SourceImage) -> Converted:
+    if image.problem:
+        return Converted(image.name, problem=image.problem)
     return convert(image.name, image.data, target, Clock())
 
 

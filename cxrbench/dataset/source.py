@@ -4,6 +4,8 @@ Archives are streamed, in one pass, and never unpacked to the disk.
 """
 
 import gzip
+import io
+import lzma
 import os
 import tarfile
 import zipfile
@@ -15,6 +17,12 @@ from pathlib import Path, PurePosixPath
 from cxrbench.errors import DataError
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
+MAX_FILE_BYTES = 2**28
+TAR_END_BYTES = 2 * tarfile.BLOCKSIZE
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError),  # a compression or an encryption that we can't read
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ def image_name(path: str) -> str:
 def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
     """Files below a folder in order of their names, through links, but never round in a circle."""
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=refuse_folder):
         if (real := os.path.realpath(root)) in seen:
             folders.clear()
             continue
@@ -50,61 +58,85 @@ def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file() or not path.exists())
 
 
+def refuse_folder(error: OSError) -> None:
+    raise DataError("cannot read the folder", got=f"{error.filename}: {error.strerror}") from None
+
+
+def too_large(num_bytes: int) -> str:
+    """No PNG of an X-ray has as many bytes; reading what claims to could fill the memory."""
+    return f"{num_bytes:,} bytes, more than {MAX_FILE_BYTES:,}" if num_bytes > MAX_FILE_BYTES else ""
+
+
+class Tail(io.RawIOBase):
+    """A file that remembers the last bytes read from it: a whole tar ends in two empty blocks."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        super().__init__()
+        self.file, self.last = file, b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.last = (self.last + data[-TAR_END_BYTES:])[-TAR_END_BYTES:]
+        return data
+
+
 def read_folder(folder: Path) -> Iterator[SourceImage]:
     for path in walk(folder, is_image):
         try:
-            data, problem = path.read_bytes(), ""
+            problem = too_large(path.stat().st_size)
+            data = b"" if problem else path.read_bytes()
         except OSError as error:
             data, problem = b"", f"cannot read it: {error.strerror}"
         yield SourceImage(image_name(path.name), str(path), data, problem)
 
 
 def read_tar(archive: Path) -> Iterator[SourceImage]:
-    with tarfile.open(archive, "r|gz") as tar:
-        for member in tar:
-            if member.isreg() and is_image(member.name) and (file := tar.extractfile(member)):
-                yield SourceImage(image_name(member.name), f"{archive}:{member.name}", file.read())
+    """Through gzip, to the very end: tarfile's own reader knows neither checksums nor where a cut file should end."""
+    with gzip.open(archive) as unzipped:
+        tail = Tail(unzipped)
+        with tarfile.open(fileobj=tail, mode="r|") as tar:
+            for member in tar:
+                if member.isreg() and is_image(member.name) and (file := tar.extractfile(member)):
+                    problem = too_large(member.size)
+                    data = b"" if problem else file.read()
+                    yield SourceImage(image_name(member.name), f"{archive}:{member.name}", data, problem)
+        while tail.read(TAR_END_BYTES):
+            pass
+        if tail.last != bytes(TAR_END_BYTES):
+            raise tarfile.ReadError("it ends early")
 
 
 def read_zip(archive: Path) -> Iterator[SourceImage]:
     with zipfile.ZipFile(archive) as contents:
         for info in contents.infolist():
             if not info.is_dir() and is_image(info.filename):
-                data = contents.read(info)
-                yield SourceImage(image_name(info.filename), f"{archive}:{info.filename}", data)
+                problem = too_large(info.file_size)
+                data = b"" if problem else contents.read(info)
+                yield SourceImage(image_name(info.filename), f"{archive}:{info.filename}", data, problem)
 
 
 def read_archive(archive: Path) -> Iterator[SourceImage]:
     try:
         yield from (read_zip if archive.name.endswith(".zip") else read_tar)(archive)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        gzip.BadGzipFile,
-        EOFError,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except DAMAGE as error:
         raise DataError("corrupt archive", got=f"{archive}: {error}", do="download it again") from None
 
 
 def find_sources(paths: Sequence[Path]) -> list[Path]:
-    """The folders and archives that hold images. A folder without a PNG stands for the archives in it."""
+    """The folders and archives that hold images. A folder stands for its PNGs and for the archives in it."""
     sources: list[Path] = []
     for path in paths:
         if path.is_dir():
-            if next(walk(path, is_image), None):
-                sources.append(path)
-            elif archives := list(walk(path, lambda name: name.endswith(ARCHIVES))):
-                sources.extend(archives)
-            else:
+            found = [path] if next(walk(path, is_image), None) else []
+            found += walk(path, lambda name: name.endswith(ARCHIVES))
+            if not found:
                 raise DataError("no PNG in the folder", got=path, allowed="images, or NIH's archives of them")
+            sources += found
         elif path.is_file() and path.name.endswith(ARCHIVES):
             sources.append(path)
         else:
-            found = "no such file or folder" if not path.exists() else "neither a folder nor an archive"
-            raise DataError(found, got=path, allowed=f"a folder, or a file that ends in {', '.join(ARCHIVES)}")
+            problem = "no such file or folder" if not path.exists() else "neither a folder nor an archive"
+            raise DataError(problem, got=path, allowed=f"a folder, or a file that ends in {', '.join(ARCHIVES)}")
     return sources
 
 

@@ -95,7 +95,7 @@ def make_split(table: pd.DataFrame, policy: str, fractions: str | None = None, s
         return POLICIES[policy](table, fractions, seed)
     path = Path(policy)
     if not path.exists():
-        raise DataError(
+        raise UsageError(
             "unknown split policy", got=repr(policy), allowed=f"{', '.join(POLICIES)}, or a file that exists"
         )
     if fractions:
@@ -176,10 +176,12 @@ def split_from_file(table: pd.DataFrame, path: Path) -> Split:
     if wrong := sorted(set(rows["part"].astype(str)) - set(PARTS)):
         raise DataError(f"{path} has an unknown part", got=repr(wrong[0]), allowed=", ".join(PARTS))
     if twice := rows["name"][rows["name"].duplicated()].tolist():
-        raise DataError(f"{path} names an image twice", got=f"{len(twice)}, such as {twice[0]}", do="keep one line an image")
+        raise DataError(
+            f"{path} names an image twice", got=f"{len(twice)}, such as {twice[0]}", do="keep one line an image"
+        )
     patients = rows["name"].map(dict(zip(table["name"], table["patient"], strict=True)))
     refuse_unknown(path, rows["name"][patients.isna()].tolist(), "leave them out of the split")
-    if "patient" in rows and (differs := (rows["patient"].astype("int64") != patients)).any():
+    if "patient" in rows and (differs := (pd.to_numeric(rows["patient"], errors="coerce") != patients)).any():
         raise DataError(
             f"{path} gives another patient than the table",
             got=f"{int(differs.sum())}, such as {rows['name'][differs].iloc[0]}",

@@ -20,6 +20,7 @@ WHOLE_NUMBERS = (
     ("OriginalImage[Height]", "height"),
 )
 SPACINGS = (("OriginalImagePixelSpacing[x]", "spacing_x_mm"), ("OriginalImagePixelSpacing[y]", "spacing_y_mm"))
+PER_YEAR = {"M": 12, "W": 52, "D": 365}
 AGES = "years, as 58 or 058Y, or months, weeks or days, as 011M"
 BOX_COLUMNS = ("Bbox[x]", "Bbox[y]", "Bbox[w]", "Bbox[h]")
 
@@ -71,7 +72,9 @@ def parse_label(text: str) -> list[int]:
         return [0] * len(NIH14)
     names = text.split("|") if text else []
     if NO_FINDING in names:
-        raise DataError(f"{NO_FINDING} beside other findings", got=text, allowed=f"findings joined by |, or {NO_FINDING}")
+        raise DataError(
+            f"{NO_FINDING} beside other findings", got=text, allowed=f"findings joined by |, or {NO_FINDING}"
+        )
     present = {canonical(name) for name in names}
     if not present:
         raise DataError("no findings given", got="an empty value", allowed=f"findings joined by |, or {NO_FINDING}")
@@ -79,11 +82,12 @@ def parse_label(text: str) -> list[int]:
 
 
 def parse_ages(raw: pd.DataFrame) -> pd.Series:
-    """Years. The original CSV has `058Y`, `011M`, `003D`; months, weeks, days are age 0. 414 stays, for the audit."""
+    """Whole years. The original CSV has `058Y`, `011M`, `003D`; its 414 stays, for the audit to name."""
     texts = column(raw, "Patient Age")
-    refuse(raw, ~texts.str.fullmatch(r"(\d{1,3}(\.0|[YMWD])?)?"), "Patient Age", AGES)
-    years = pd.to_numeric(texts.str.extract(r"^(\d+)", expand=False), errors="coerce").astype("Int16")
-    return years.mask(texts.str.fullmatch(r"\d+[MWD]"), 0)
+    refuse(raw, ~texts.str.fullmatch(r"([0-9]{1,3}(\.0|[YMWD])?)?"), "Patient Age", AGES)
+    numbers = pd.to_numeric(texts.str.extract(r"^([0-9]+)", expand=False), errors="coerce").astype("Int16")
+    per_year = texts.str[-1:].map(PER_YEAR).fillna(1).astype("Int16")
+    return numbers // per_year
 
 
 def column(raw: pd.DataFrame, name: str) -> pd.Series:
@@ -93,7 +97,7 @@ def column(raw: pd.DataFrame, name: str) -> pd.Series:
 def whole_numbers(raw: pd.DataFrame, name: str, needed: bool = False) -> pd.Series:
     """`7` or, as pandas writes a column with gaps, `7.0`."""
     texts = column(raw, name)
-    refuse(raw, ~texts.str.fullmatch(r"\d{1,9}(\.0)?" if needed else r"(\d{1,9}(\.0)?)?"), name, "a whole number")
+    refuse(raw, ~texts.str.fullmatch(r"[0-9]{1,9}(\.0)?" if needed else r"([0-9]{1,9}(\.0)?)?"), name, "a whole number")
     return pd.to_numeric(texts, errors="coerce").astype("Int32")
 
 
@@ -114,7 +118,9 @@ def refuse(raw: pd.DataFrame, bad: pd.Series, name: str, allowed: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         more = int(bad.sum()) - 1
-        got = f"{raw[name].iloc[row]!r} for {raw[NAME].iloc[row][:MAX_SHOWN]!r}" + (f", and {more} more like it" if more else "")
+        got = f"{raw[name].iloc[row]!r} for {raw[NAME].iloc[row][:MAX_SHOWN]!r}" + (
+            f", and {more} more like it" if more else ""
+        )
         raise DataError(f"line {row + FIRST_ROW} of the CSV: wrong {name}", got=got, allowed=allowed)
 
 

@@ -43,3 +43,11 @@ def test_the_readme_names_every_module(tracked: list[str]):
 def test_constraints_name_no_package_host(tracked: list[str]):
     assert "://" not in (ROOT / "constraints.txt").read_text()
     assert not {"uv.lock", "poetry.lock"} & set(tracked)
+
+
+def test_no_file_names_a_path_of_the_machine_it_was_written_on(tracked: list[str]):
+    """Of the first folders that such paths have; spelt in parts, so that this file does not find itself."""
+    pattern = re.compile("/(" + "|".join(["wo" + "rk", "ro" + "ot", "ho" + "me"]) + r")/\w")
+    texts = [path for path in tracked if not path.endswith((".jpg", ".j2c"))]
+    found = [path for path in texts if pattern.search((ROOT / path).read_text(errors="replace"))]
+    assert found == []

@@ -155,7 +155,7 @@ def test_the_summary_says_what_was_made_and_what_comes_next(tmp_path: Path, cli:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "100 synthetic images" in done.stdout
-    assert "1.0000 on these labels" in done.stdout
+    assert "the signs themselves score 1.0000" in done.stdout
     assert "not for diagnosis" in done.stdout
     assert f"cxrbench audit --labels {tmp_path}/Data_Entry_2017_v2020.csv --images {tmp_path}/images" in done.stdout
     assert all(f"  {kind} " in done.stdout for kind in KINDS)

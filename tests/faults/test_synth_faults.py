@@ -69,11 +69,12 @@ def is_running(pid: int) -> bool:
     [
         (["--images", 50], 2, "got 50; allowed: at least 51"),
         (["--images", 99, "--defects"], 2, "got 99; allowed: at least 100"),
-        (["--size", 63], 2, "got 63; allowed: 64 to 2048"),
-        (["--size", 2049], 2, "got 2049; allowed: 64 to 2048"),
+        (["--size", 63], 2, "--size: must be 64 to 2048 pixels; got '63'"),
+        (["--size", 2049], 2, "--size: must be 64 to 2048 pixels; got '2049'"),
         (["--label-noise", 0.5], 2, "got 0.5; allowed: 0 <= noise < 0.5"),
-        (["--workers", 0], 2, "got 0; allowed: 1 or more"),
-        (["--seed", -1], 2, "got -1; allowed: 0 or more"),
+        (["--workers", 0], 2, "--workers: must be a whole number of at least 1; got '0'"),
+        (["--seed", -1], 2, "--seed: must be a whole number of at least 0; got '-1'"),
+        (["--images", 900_000_000], 1, "not enough room at"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(

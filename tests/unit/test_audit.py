@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from cxrbench.dataset.audit import audit_files, audit_leakage, audit_oddities, audit_parts, leaks
+from cxrbench.dataset.audit import audit_files, audit_leakage, audit_oddities, audit_parts, crossing_images
 from cxrbench.dataset.fingerprint import (
     MAX_DISTANCE,
     MIN_CORRELATION,
@@ -94,7 +94,11 @@ def test_files_against_the_table_and_each_other(data: Lists, tmp_path: Path):
         names[5]: write_png(tmp_path / "3.png", 3, size_px=32).read_bytes(),
         "stray.png": write_png(tmp_path / "4.png", 4).read_bytes(),
     }
-    files = audit_files(table, split, prints_of(images))
+    missing = Fingerprint("gone.png", b"", problem="cannot read it: No such file or directory")
+    files = audit_files(table, split, [*prints_of(images), missing])
+    assert files["unreadable"].pop("gone.png") == missing.problem
+    assert files["images_without_row"].pop(0) == "gone.png"
+    assert files["kinds"] == {"8-bit gray": 6}
     assert files["rows_without_image"] == names[6:]
     assert files["images_without_row"] == ["stray.png"]
     assert files["unreadable"] == {names[4]: "bad PNG; got an empty file"}
@@ -108,17 +112,10 @@ def test_files_against_the_table_and_each_other(data: Lists, tmp_path: Path):
     assert files["alike_across_parts"] == []
 
 
-def test_a_leak_is_a_patient_or_an_identical_image_in_two_parts(data: Lists):
-    split = data[1]
-    clean = Split("", split.frame[split.frame["name"] != "00000001_001.png"])
-    assert leaks({"leakage": audit_leakage(split)})
-    assert not leaks({"leakage": audit_leakage(clean)})
-    group = {"names": ["a", "b"], "crosses_parts": True}
-    files = {"same_bytes": [], "same_pixels": [group]}
-    assert leaks({"leakage": audit_leakage(clean), "files": files})
-    assert not leaks(
-        {"leakage": audit_leakage(clean), "files": {**files, "same_pixels": [{**group, "crosses_parts": False}]}}
-    )
+def test_identical_images_in_two_parts_are_told_from_those_in_one():
+    crossing, within = ({"names": ["a", "b"], "crosses_parts": crosses} for crosses in (True, False))
+    assert crossing_images({"files": {"same_pixels": [crossing, within]}}) == [crossing]
+    assert crossing_images({}) == []
 
 
 def jpeg(image: Image.Image) -> Image.Image:
@@ -205,6 +202,13 @@ def test_map_bounded_keeps_the_order_and_takes_only_a_few_ahead(workers: int):
 def test_a_killed_worker_is_an_error_and_no_hang():
     with pytest.raises(CxrError, match="a worker process was killed"):
         list(map_bounded(double, [1, -1, 2], 2))
+
+
+def test_the_same_bytes_in_another_shape_are_other_pixels():
+    pixels = np.arange(64 * 32, dtype=np.uint8)
+    one, other = (encoded(Image.fromarray(pixels.reshape(shape))) for shape in ((64, 32), (32, 64)))
+    first, second = prints_of({"a.png": one, "b.png": other})
+    assert first.pixels_sha256 != second.pixels_sha256
 
 
 def test_all_findings_are_in_the_report(data: Lists):

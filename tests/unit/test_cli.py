@@ -45,7 +45,7 @@ def test_version(cli: Run):
         (("shrad",), "invalid choice: 'shrad'"),
         (("audit",), "the following arguments are required: --labels"),
         (("audit", "--labels", "x.csv", "--polcy", "image"), "unrecognized arguments: --polcy"),
-        (("audit", "--labels", "x.csv", "--workers", "0"), "--workers: must be at least 1; got 0"),
+        (("audit", "--labels", "x.csv", "--workers", "0"), "--workers: must be a whole number of at least 1; got '0'"),
         (
             ("audit", "--labels", "x.csv", "--policy", "image", "--splits", "y"),
             "--policy and --splits exclude each other",
@@ -73,16 +73,21 @@ def fails(error: BaseException):
         (
             OSError(28, "No space left on device", "a.png"),
             1,
-            "cxrbench: error: [Errno 28] No space left on device: 'a.png'\n",
+            "cxrbench: error: No space left on device; got a.png\n",
         ),
+        (OSError(28, "No space left on device"), 1, "cxrbench: error: No space left on device; got the output\n"),
+        (ModuleNotFoundError("no", name="numpy"), 1, "cxrbench: error: a package is missing; got no numpy; cxrbench "),
         (KeyboardInterrupt(), 130, "cxrbench: interrupted\n"),
+        (cli.Terminated(), 143, "cxrbench: terminated\n"),
     ],
 )
 def test_a_failure_is_one_line_and_a_code(
     capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
 ):
     assert cli.run_verb(fails(error)) == code
-    assert capsys.readouterr().err == line
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
 
 
 def test_debug_shows_the_traceback():
@@ -102,3 +107,16 @@ def test_a_closed_pipe_is_no_error():
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage_is_one_line(cli: Run):
+    done = cli("audit", "--labels", "x.csv", "--seed", "x")
+    assert done.stderr == (
+        "cxrbench: error: argument --seed: must be a whole number of at least 0; got 'x'; see cxrbench audit --help\n"
+    )
+
+
+def test_a_closed_stdout_is_no_error():
+    command = f"{sys.executable} -m cxrbench doctor --quick >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

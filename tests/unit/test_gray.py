@@ -100,6 +100,20 @@ DAMAGED = {
     "zero size": (SIGNATURE + chunk(b"IHDR", bytes(13)), "an impossible header"),
     "too few rows": (SHORT, r"not (have )?enough"),
     "too few rows in colour": (SIGNATURE + chunk(b"IHDR", COLOUR_17x31) + SHORT_ROWS, "not enough pixels"),
+    "no palette": (
+        SIGNATURE
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 17, 31, 8, 3, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(18 * 31)))
+        + chunk(b"IEND", b""),
+        "no palette",
+    ),
+    "a byte short in one bit a pixel": (
+        SIGNATURE
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 17, 31, 1, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(4 * 31 - 1)))
+        + chunk(b"IEND", b""),
+        "not enough pixels",
+    ),
     "no pixels": (SIGNATURE + chunk(b"IHDR", HEADER_17x31) + chunk(b"IEND", b""), "no pixels"),
 }
 

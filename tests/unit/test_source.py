@@ -1,10 +1,14 @@
+import gzip
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cxrbench.dataset import source
 from cxrbench.dataset.source import find_sources, read_images
 from cxrbench.errors import DataError
 from tests.conftest import write_png
@@ -136,14 +140,79 @@ def test_places_without_images_are_refused(tmp_path: Path):
             names(tmp_path / name)
 
 
-def test_an_image_that_vanishes_is_named(tmp_path: Path):
+def test_an_image_that_vanishes_or_dangles_is_named(tmp_path: Path):
     for name in ("a.png", "b.png"):
         write_png(tmp_path / name)
+    (tmp_path / "c.png").symlink_to(tmp_path / "nowhere")
     images = read_images([tmp_path])
     next(images)
     (tmp_path / "b.png").unlink()
-    with pytest.raises(DataError, match=r"cannot read the image; got .*b\.png"):
-        next(images)
+    rest = list(images)
+    assert [(image.name, image.problem) for image in rest] == [
+        (name, "cannot read it: No such file or directory") for name in ("b.png", "c.png")
+    ]
+
+
+def test_pipes_and_folders_named_as_images_are_passed_over(tmp_path: Path):
+    write_png(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").mkdir()
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_the_ending_may_be_in_capitals(tmp_path: Path):
+    write_png(tmp_path / "a.png").rename(tmp_path / "a.PNG")
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_a_folder_gives_its_images_and_those_of_its_archives(tmp_path: Path, png: bytes):
+    make_zip(tmp_path / "one" / "more.zip", {"z.png": png})
+    assert names(tmp_path / "one") == ["image.png", "z.png"]
+
+
+def test_a_tar_of_several_gzip_members_is_read_to_its_end(tmp_path: Path, png: bytes):
+    """As bgzip and `cat a.gz b.gz` make them."""
+    whole = gzip.decompress(make_tar(tmp_path / "a.tar.gz", {f"{i}.png": png for i in range(9)}).read_bytes())
+    parts = [whole[i : i + 5000] for i in range(0, len(whole), 5000)]
+    (tmp_path / "b.tar.gz").write_bytes(b"".join(gzip.compress(part) for part in parts))
+    assert len(names(tmp_path / "b.tar.gz")) == 9
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_tar_gz_cut_anywhere_is_refused(tmp_path: Path, png: bytes, seed: int):
+    """The gzip stream cut, or the tar cut between two images before it was zipped, or its checksum wrong."""
+    archive = make_tar(tmp_path / "a.tar.gz", {f"{i}.png": png for i in range(9)})
+    data = archive.read_bytes()
+    rng = np.random.default_rng(seed)
+    tar = gzip.decompress(data)
+    per_image = 512 + -(-len(png) // 512) * 512
+    damaged = [
+        data[: int(rng.integers(20, len(data)))],
+        gzip.compress(tar[: per_image * int(rng.integers(1, 9))]),
+        data[:-8] + bytes(4) + data[-4:],
+    ][seed % 3]
+    archive.write_bytes(damaged)
+    with pytest.raises(DataError, match="corrupt archive"):
+        names(archive)
+
+
+def test_what_claims_to_be_huge_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 1000)
+    write_png(tmp_path / "one" / "image.png", size_px=200)
+    for place in (tmp_path / "one", make_zip(tmp_path / "a.zip", {"a.png": bytes(2000)})):
+        (image,) = read_images([place])
+        assert (image.data, image.problem.endswith("bytes, more than 1,000")) == (b"", True)
+    (image,) = read_images([make_tar(tmp_path / "a.tar.gz", {"a.png": bytes(2000)})])
+    assert image.problem == "2,000 bytes, more than 1,000"
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path):
+    data = bytearray(make_zip(tmp_path / "a.zip", {"a.png": b"x" * 50}).read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + offset] |= 1  # the flag of an encrypted member
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"corrupt archive; got .*encrypted"):
+        names(tmp_path / "a.zip")
 
 
 def test_the_real_images_are_found(nih: Path):

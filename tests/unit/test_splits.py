@@ -6,6 +6,7 @@ import pytest
 
 from cxrbench.dataset.splits import (
     POLICIES,
+    Split,
     check_official_lists,
     is_official_test,
     limit,
@@ -81,7 +82,17 @@ def test_fractions_in_both_spellings(table: pd.DataFrame, fractions: str):
     [
         *(
             ("patient", text)
-            for text in ("70/20/20", "70/30", "70/30/0", "110/-20/10", "a/b/c", "", "nan/1/1", "1/1/inf")
+            for text in (
+                "70/20/20",
+                "70/30",
+                "70/30/0",
+                "110/-20/10",
+                "a/b/c",
+                "",
+                "nan/1/1",
+                "1/1/inf",
+                "1e-99999999/1/0",
+            )
         ),
         ("official", "70/10/20"),
         ("image", "50/50"),
@@ -110,6 +121,8 @@ def test_limit_takes_whole_patients_and_fits_exactly(table: pd.DataFrame):
     assert limit(split, "train", 123, seed=3).frame.equals(fewer.frame)
     assert not limit(split, "train", 123, seed=4).frame.equals(fewer.frame)
     assert set(limit(split, "train", 100, seed=3).part("train")["name"]) < set(train["name"])
+    shuffled = Split(split.policy, split.frame.sample(frac=1, random_state=0).reset_index(drop=True))
+    assert set(limit(shuffled, "train", 123, seed=3).part("train")["name"]) == set(train["name"])
 
 
 @pytest.mark.parametrize("num_images", [0, 351])
@@ -135,7 +148,7 @@ def test_another_split_is_not_overwritten(table: pd.DataFrame, tmp_path: Path):
     path = tmp_path / "split.csv"
     write_split(make_split(table, "patient"), path)
     before = path.read_bytes()
-    with pytest.raises(DataError, match="there is another split already"):
+    with pytest.raises(DataError, match="the file is there already and holds something else"):
         write_split(make_split(table, "patient", seed=1), path)
     assert path.read_bytes() == before
 
@@ -165,7 +178,13 @@ BAD_SPLITS = {
     "unknown part": ("name,part\n00000001_000.png,dev\n", "unknown part; got 'dev'; allowed: train, val, test"),
     "twice": ("name,part\n" + "00000001_000.png,train\n" * 2, "names an image twice"),
     "no part": ("name,fold\n00000001_000.png,1\n", "has no column part"),
-    "other patient": ("name,patient,part\n00000001_000.png,2,train\n", "gives another patient than the table"),
+    **{
+        f"patient {patient!r}": (
+            f"name,patient,part\n00000001_000.png,{patient},train\n",
+            "gives another patient than the table",
+        )
+        for patient in ("2", "x", "", "99999999999999999999")
+    },
 }
 
 
@@ -179,10 +198,12 @@ def test_a_bad_split_file(table: pd.DataFrame, tmp_path: Path, text: str, messag
 
 def test_a_bad_parquet_and_no_file(table: pd.DataFrame, tmp_path: Path):
     (tmp_path / "a.parquet").write_text("x")
+    with pytest.raises(UsageError, match="unknown part; got 'valid'; allowed: train, val, test"):
+        make_split(table, "patient").part("valid")
     with pytest.raises(DataError, match="cannot read the parquet file"):
         make_split(table, str(tmp_path / "a.parquet"))
     with pytest.raises(
-        DataError, match="unknown split policy; got 'offical'; allowed: official, patient, image, or a file"
+        UsageError, match="unknown split policy; got 'offical'; allowed: official, patient, image, or a file"
     ):
         make_split(table, "offical")
     with pytest.raises(UsageError, match="exclude each other"):
@@ -203,6 +224,12 @@ def test_official_lists_beside_the_csv_are_checked(table: pd.DataFrame, tmp_path
     moved[np.flatnonzero(test)[0]] = False
     write_lists(table, tmp_path, moved)
     with pytest.raises(DataError, match="is not NIH's official list; got 1 images too many and 0 too few"):
+        check_official_lists(table, tmp_path)
+    test = test.copy()
+    test[np.flatnonzero(test)[0]] = False
+    listed = table[test | ~is_official_test(table)]
+    write_lists(listed, tmp_path, is_official_test(listed))
+    with pytest.raises(DataError, match="is not NIH's official list; got 0 images too many and 1 too few"):
         check_official_lists(table, tmp_path)
     (tmp_path / "train_val_list.txt").write_text("unknown.png\n")
     with pytest.raises(

@@ -41,8 +41,23 @@ def as_original(rows: list[str]) -> list[str]:
         (HEADER, TWO, lambda text: text.replace("\n", "\r\n").encode("utf-8-sig")),
         (HEADER, TWO, lambda text: gzip.compress(text.encode())),
         (HEADER, TWO, lambda text: text.rstrip("\n").encode()),
+        (HEADER, TWO, lambda text: (text + "\n\n").encode()),
+        (HEADER, TWO, lambda text: text.replace("\n", "\r").encode()),
+        (HEADER, TWO, lambda text: text.replace(",", " , ").replace("[Width , ", "[Width,").encode()),
+        (HEADER, TWO, lambda text: text.replace(",50,", ",50.0,").replace(".png", ".PNG").encode()),
     ],
-    ids=["v2020", "original", "comma in the header only", "BOM and CRLF", "gzip", "no last line feed"],
+    ids=[
+        "v2020",
+        "original",
+        "comma in the header only",
+        "BOM and CRLF",
+        "gzip",
+        "no last line feed",
+        "blank lines at the end",
+        "CR alone",
+        "spaces",
+        "re-saved, capitals",
+    ],
 )
 def test_every_published_form_gives_the_same_table(tmp_path: Path, header: str, rows: list[str], encode):
     path = tmp_path / "table.csv"
@@ -52,7 +67,18 @@ def test_every_published_form_gives_the_same_table(tmp_path: Path, header: str, 
 
 
 @pytest.mark.parametrize(
-    ("text", "years"), [("058Y", 58), ("58", 58), ("011M", 0), ("003D", 0), ("414", 414), ("000Y", 0)]
+    ("text", "years"),
+    [
+        ("058Y", 58),
+        ("58", 58),
+        ("011M", 0),
+        ("003D", 0),
+        ("414", 414),
+        ("000Y", 0),
+        ("018M", 1),
+        ("104W", 2),
+        ("68.0", 68),
+    ],
 )
 def test_ages_of_the_original_csv(tmp_path: Path, text: str, years: int):
     table = read_table(write_csv(tmp_path / "a.csv", [row("00000001_000.png", age=text)]))
@@ -74,7 +100,10 @@ def test_a_repeated_row_counts_once_and_keeps_the_order(tmp_path: Path):
 BAD_ROWS = {
     "unknown finding": (row("00000002_000.png", "Effusion|Cold"), r"line 3 .*'Cold'"),
     "no findings": (row("00000002_000.png", ""), r"line 3 .*no findings"),
-    "none and one": (row("00000002_000.png", "No Finding|Mass"), r"line 3 .*'No Finding'"),
+    "none and one": (
+        row("00000002_000.png", "No Finding|Mass"),
+        r"line 3 .*No Finding beside other findings; got No Finding\|Mass",
+    ),
     "age": (row("00000002_000.png", age="old"), r"line 3 .*wrong Patient Age; got 'old' for '00000002_000.png'"),
     "patient": ("00000002_000.png,Mass,0,x,50,F,PA,1,1,1,1", r"line 3 .*wrong Patient ID; got 'x'"),
     "no patient": ("00000002_000.png,Mass,0,,50,F,PA,1,1,1,1", r"line 3 .*wrong Patient ID; got ''"),
@@ -82,6 +111,10 @@ BAD_ROWS = {
     "view": ("00000002_000.png,Mass,0,2,50,F,LL,1,1,1,1", r"line 3 .*wrong View Position; got 'LL'"),
     "spacing": ("00000002_000.png,Mass,0,2,50,F,PA,1,1,inf,1", r"line 3 .*Spacing\[x\]; got 'inf'"),
     "no name": (",Mass,0,2,50,F,PA,1,1,1,1", r"line 3 .*wrong Image Index"),
+    "blank line": ("\n" + row("00000002_000.png"), "line 3 .*no findings given"),
+    "Arabic digits": (row("00000002_000.png", age="٥٨"), "line 3 .*wrong Patient Age"),
+    "folder": (row("images/00000002_000.png", patient=2), "line 3 .*wrong Image Index.*allowed: a file name"),
+    "no ending": (row("00000002_000"), "line 3 .*wrong Image Index"),
     "too few values": ("00000002_000.png,Mass,0", r"wrong number of values.*3 values instead of 11"),
     "disagrees": (row("00000001_000.png", "Mass"), r"rows that disagree on 00000001_000.png; .*lines 2 and 3"),
 }
@@ -98,6 +131,7 @@ BAD_FILES = {
     "empty": (b"", "the CSV is empty"),
     "header only": (HEADER.encode() + b"\n", "a header and no rows"),
     "semicolons": (HEADER.replace(",", ";").encode() + b"\na;b\n", "separated by semicolons"),
+    "tabs": (HEADER.replace(",", "\t").encode() + b"\na\tb\n", "separated by tabs"),
     "no column": (b"Image Index,Patient ID\na.png,1\n", "has no column Finding Labels; got Image Index, Patient ID"),
     "column twice": (b"Image Index,Finding Labels,Patient ID,Patient ID\na.png,Mass,1,1\n", "names a column twice"),
     "not text": (b"Image Index\xff\xfe,", "not a text file in UTF-8"),

@@ -28,8 +28,11 @@ NOTES = {
     "boxes": "[x, y, width, height] in pixels of the images written here, from the top left corner",
     "signs": "what is drawn, image by image; an image that is not named shows no finding",
     "ceiling": (
-        "the best AUROC that any reader can reach, since the labels are the drawn signs with errors at the rates in "
-        "`noise`: expected of many images like these, and realised on exactly these labels; damaged images count too"
+        "expected: the best AUROC that a reader can expect of images like these, since the labels are the drawn "
+        "signs with errors at the rates in `noise`. realised: what the signs themselves score on these labels, ties "
+        "counting half. A reader that sees every sign may score more or less by luck, as it ranks images that are "
+        "alike: luck_sd is the standard deviation of that. All of it holds for a set without planted defects, which "
+        "are chosen among images that have neither sign nor label"
     ),
 }
 

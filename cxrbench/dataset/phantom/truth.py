@@ -13,7 +13,8 @@ P(z=1 | y=1) = 1 - e and P(z=0 | y=0) = 1 - e*p/(1-p), and their mean is
 
 Both rates are the same for all images (were they not, whatever in an image hints at its part would say more than z), so
 in an official part, whose prevalence differs, the mean is taken over that part's expected numbers of the four cases
-instead. That is what to expect of many images. What few images really hold differs by chance, so it is given as well.
+instead. That bounds what a reader can expect. On few images the signs themselves score more or less by chance, and a
+reader that ranks within the signs differs from them by luck; both are given as well.
 """
 
 from collections.abc import Iterable
@@ -80,9 +81,24 @@ def realised_auroc(signs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return auroc_of_cells(*(cell.sum(axis=0) for cell in cells))
 
 
+def luck_sd(signs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How far a reader that sees every sign is from `realised`, as it ranks images with the same sign at random.
+
+    Within the images with a sign, and within those without, its AUROC is that of a random order (mean 1/2, variance
+    (m + n + 1) / (12 m n) for m positives and n negatives); each counts by its share of all pairs.
+    """
+    pairs = labels.sum(axis=0) * (~labels).sum(axis=0)
+    variance = np.zeros(signs.shape[1])
+    for group in (signs, ~signs):
+        m, n = (group & labels).sum(axis=0), (group & ~labels).sum(axis=0)
+        variance += m * n * (m + n + 1) / 12 / np.maximum(pairs, 1) ** 2
+    return np.asarray(np.sqrt(variance))
+
+
 def ceilings(signs: np.ndarray, labels: np.ndarray, noise: float, invented: np.ndarray) -> dict[str, Any]:
     """The best possible AUROC of one part, per finding and as their mean, and the labels' positives and negatives."""
     expected, realised = expected_auroc(signs, noise, invented), realised_auroc(signs, labels)
+    luck = luck_sd(signs, labels)
     positives = labels.sum(axis=0)
     findings = {
         finding: {
@@ -90,6 +106,7 @@ def ceilings(signs: np.ndarray, labels: np.ndarray, noise: float, invented: np.n
             "negatives": len(labels) - int(positives[k]),
             "expected": rounded(expected[k]),
             "realised": rounded(realised[k]),
+            "luck_sd": rounded(luck[k]),
         }
         for k, finding in enumerate(NIH14)
     }

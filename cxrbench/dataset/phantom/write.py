@@ -23,6 +23,7 @@ from cxrbench.errors import DataError
 
 PARTIAL = ".partial"
 IMAGES = "images"
+CONTENT = (IMAGES, *layout.LISTS, layout.BOXES, layout.TRUTH, layout.DATA_ENTRY)  # the table last
 IMAGES_PER_TASK = 8  # few enough that an interrupt is answered at once, enough that processes don't wait for tasks
 REMEDIES = {
     errno.ENOSPC: "free some space, or write fewer or smaller images",
@@ -122,10 +123,13 @@ def appearing_at_once(out: Path) -> Iterator[Path]:
         raise DataError("cannot write there", got=f"{out}: {error.strerror}", do="choose another --out") from None
     try:
         yield folder
-        for name in (IMAGES, *layout.LISTS, layout.BOXES, layout.TRUTH, layout.DATA_ENTRY):
+        for name in CONTENT:
             (folder / name).rename(out / name)
         folder.rmdir()
     except BaseException as error:
+        for name in CONTENT:
+            if (out / name).exists():
+                (out / name).rename(folder / name)
         remove(folder)
         if is_new and not any(out.iterdir()):
             out.rmdir()
