@@ -80,6 +80,8 @@ def run_step(step: Step, limit_s: float, device: str) -> dict[str, Any]:
     }
     record |= judge(step, code)
     record["result"] = last_json(printed)
+    if "--json" in step.argv and record["result"] is None and record["ok"]:
+        record |= {"ok": False, "status": "failed", "reason": "it promised JSON and printed none"}
     if not record["ok"] or record["result"] is None:
         record["output"] = (printed.splitlines() + complaints.splitlines())[-TAIL_LINES:]
     return record

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -27,14 +28,16 @@ IN_FLIGHT_PER_WORKER = 4  # with the results that wait for their turn
 def map_bounded(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """`map` over processes (over none, if `workers` is 1); `function` must be importable by name.
+    """`map` over processes (over none, if one would do); `function` must be importable by name.
 
     Whatever ends it early, an error, Ctrl-C or `close`, drops the items at work.
     """
-    if workers == 1:
-        yield from map(function, items)
+    rest = iter(items)
+    first = list(islice(rest, workers))  # no more processes than items
+    if (workers := len(first)) <= 1:
+        yield from map(function, chain(first, rest))
         return
-    numbered = enumerate(items)
+    numbered = enumerate(chain(first, rest))
     results: dict[int, Result] = {}  # done before their turn
     num_sent = num_done = 0
     with started(function, workers) as connections:

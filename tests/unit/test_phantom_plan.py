@@ -190,3 +190,20 @@ def test_the_shipped_counts_are_those_of_the_real_csv(nih: Path) -> None:
     for p in facts.PARTS:
         found = Counter(series.to_numpy()[part[first] == p].tolist())
         assert found == {n: k for n, k in zip(rows["images"], rows[p], strict=True) if k}
+
+
+def test_label_errors_tell_nothing_of_the_signs_of_other_images_or_findings() -> None:
+    """The ceiling rests on errors that are independent of all that is drawn; one stream for both would tie them."""
+    plan = make_plan(20_000, seed=0, noise=0.2)
+    missed = plan.signs & ~plan.labels
+    for k in range(plan.signs.shape[1]):
+        shown = plan.signs[:, k]
+        if shown.sum() < 400:
+            continue
+        others = plan.signs[shown].sum(axis=1) > 1
+        rate = missed[shown, k]
+        assert (
+            abs(rate[others].mean() - rate[~others].mean())
+            < 5 * (0.16 * (1 / others.sum() + 1 / (~others).sum())) ** 0.5
+        )
+        assert abs(rate.mean() - 0.2) < 5 * (0.16 / shown.sum()) ** 0.5
