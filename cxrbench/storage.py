@@ -59,6 +59,6 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Held by one process (or by many, if shared) and freed by the system however it ends; BlockingIOError if taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a+") as file:  # readable and writable: NFS makes record locks of these, which want both
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield

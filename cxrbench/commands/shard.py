@@ -10,6 +10,7 @@ Killed, or out of disk? Run the same command again. Array jobs on one file syste
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
@@ -86,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    # Before Arrow is imported: its own takes twice as much for a table, and gives nothing back.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from cxrbench.dataset import manifest, resume, shard
     from cxrbench.dataset.table import read_table
 
@@ -109,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         do = "finished shards are kept: mend that and run the same command again"
         raise DataError("the system stopped the conversion", got=got, do=do) from error
     if about is None:
-        print(f"part {args.part[0]}/{args.part[1]} done: {len(job.outcomes)} shards; after all parts: --finalise")
+        done = counted(len(job.outcomes), "shard")
+        print(f"part {args.part[0]}/{args.part[1]} done: {done}; after all parts: --finalise")
         return 0
     summary = summarise(job, about, time.perf_counter() - start)
     print(json.dumps(summary, indent=2) if args.json else summary_text(summary, args.out))
@@ -127,7 +131,7 @@ def convert(
         job = shard.prepare(
             table, args.images, args.out, options, labels_sha256, args.workers, bar.update, part, args.finalise
         )
-        bar.reset(total=sum(len(each.rows) for each in job.shards[part[0] - 1 :: part[1]]))
+        bar.reset(total=sum(len(each) for each in job.shards[part[0] - 1 :: part[1]]))
         if args.finalise:
             shard.collect(job)
         else:
@@ -149,7 +153,8 @@ def say_finished(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     about = manifest.read_manifest(args.out)
     resume.refuse_others(settings, about, args.out)
     resume.remove_work(args.out)  # of a run that was killed in its last moment
-    print(f"{args.out} is finished already: {about['images']:,} images; check it with cxrbench verify {args.out}")
+    images = counted(about["images"], "image")
+    print(f"{args.out} is finished already: {images}; check it with cxrbench verify {args.out}")
     return 0
 
 
@@ -182,20 +187,25 @@ def summarise(job: "Job", about: dict[str, Any], seconds: float) -> dict[str, An
     }
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
 def summary_text(summary: dict[str, Any], out: Path) -> str:
     spent = sum(summary["stage_seconds"].values()) or 1.0
     stages = ", ".join(f"{stage} {100 * each / spent:.0f}%" for stage, each in summary["stage_seconds"].items())
     left_out = [
-        f"{summary[key]:,} {key.replace('_', ' ')}"
+        f"{key.replace('_', ' ')}: {summary[key]:,}"
         for key in ("quarantined", "rows_without_image", "images_without_row")
         if summary[key]
     ]
+    made = f"{counted(summary['images'], 'image')} in {counted(summary['shards'], 'shard')}"
     return "\n".join(
         [
-            f"{summary['images']:,} images in {summary['shards']} shards" + "".join(f"; {each}" for each in left_out),
+            "; ".join([made, *left_out]),
             f"{summary['read_bytes'] / 1e9:.2f} GB read, {summary['written_bytes'] / 1e9:.2f} GB written, "
             f"{summary['seconds']:.1f} s, {summary['images_per_s']:,.0f} images/s",
-            f"time spent: {stages}; the bottleneck is to {summary['bottleneck']}",
+            f"time spent: {stages}; bottleneck: {summary['bottleneck']}",
             f"next: cxrbench verify {out}",
         ]
     )

@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from cxrbench.dataset.encodings import encoding
-from cxrbench.dataset.gray import decode_gray, png_header
+from cxrbench.dataset.gray import Header, decode_gray, png_header
 from cxrbench.dataset.quarter import fits, quarter
 from cxrbench.errors import DataError
 
+MAX_ELONGATION = 8  # long side over short side; what is more is no radiograph, and grows large when resized
 STAGES = ("read", "decode", "resize", "encode", "write")
 
 
@@ -65,17 +66,25 @@ def convert(name: str, data: bytes, target: Target, clock: Clock) -> Converted:
     """A bad image comes back with its problem, so that one run finds them all."""
     try:
         with clock("decode"):
+            refuse_elongated(header := png_header(data))
             source = decode_gray(data)
     except DataError as error:
         return Converted(name, problem=str(error))
     with clock("resize"):
         gray = resize(source, target.size_px)
         sha256 = hashlib.sha256(gray.tobytes()).hexdigest()
-    kept = target == Target("png", 0) and png_header(data).is_plain
+    kept = target == Target("png", 0) and header.is_plain
     with clock("encode"):
         stored = data if kept else encoding(target.encoding).encode(gray)
     height, width = gray.shape
     return Converted(name, stored, Pixels(sha256, width, height, source.shape[1], source.shape[0], kept))
+
+
+def refuse_elongated(header: Header) -> None:
+    short, long = sorted((header.width, header.height))
+    if long > MAX_ELONGATION * short:
+        sides = f"long side of {long} more than {MAX_ELONGATION} times the short side of {short}"
+        raise DataError("bad PNG", got=f"{header.width}x{header.height} pixels, the {sides}")
 
 
 def resize(gray: np.ndarray, size_px: int) -> np.ndarray:

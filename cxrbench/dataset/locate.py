@@ -35,6 +35,7 @@ class Place:
     size: int = 0
     pixels: Pixels | None = None
     problem: str = ""
+    stamp: str = ""  # tells these bytes from others: a file's size and time, a zip's checksum, a pack's digest
 
     @property
     def is_converted(self) -> bool:
@@ -61,10 +62,19 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
         got = f"{' in '.join(filter(None, (place.member, place.path)))}: {getattr(error, 'strerror', None) or error}"
         do = "is the disk there? run the same command again; what is done is kept"
         raise DataError("cannot read the image", got=got, do=do) from None
+    if place.is_converted and digest(data) != place.stamp:
+        do = "the scratch store is damaged: remove the data set's folder and run again"
+        raise DataError(
+            "cannot read what was converted before", got=f"other bytes than were written to {place.path}", do=do
+        )
     clock.read_bytes += len(data)
     if place.is_converted:
         return Converted(name, data, place.pixels)
     return convert(name, data, target, clock)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def size_of(place: Place) -> int:
@@ -107,13 +117,22 @@ def find_places(sources: Sequence[Path], pack: Callable[[Path], list[tuple[str, 
 
 def places_in(source: Path) -> Iterator[tuple[str, Place]]:
     if source.is_dir():
-        yield from ((image_name(path.name), Place(str(path))) for path in walk(source, is_image))
+        yield from ((image_name(path.name), Place(str(path), stamp=stamp_of(path))) for path in walk(source, is_image))
         return
     try:
-        names = [info.filename for info in opened_zip(str(source)).infolist() if is_image(info.filename)]
+        infos = [info for info in opened_zip(str(source)).infolist() if not info.is_dir() and is_image(info.filename)]
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError("corrupt archive", got=f"{source}: {error}", do="download it again") from None
-    yield from ((image_name(name), Place(str(source), name)) for name in names)
+    for info in infos:
+        yield image_name(info.filename), Place(str(source), info.filename, stamp=f"{info.CRC:08x} {info.file_size}")
+
+
+def stamp_of(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "gone"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def convert_bytes(target: Target, image: SourceImage) -> Converted:
@@ -162,7 +181,7 @@ def write_pack(images: Iterable[Converted], index: Path) -> int:
     with atomic_write(data_file) as file:
         for image in images:
             pixels = asdict(image.pixels) if image.pixels else None
-            entries.append([image.name, offset, len(image.data), pixels, image.problem])
+            entries.append([image.name, offset, len(image.data), pixels, image.problem, digest(image.data)])
             file.write(image.data)
             offset += len(image.data)
     with atomic_write(index) as file:
@@ -173,7 +192,7 @@ def write_pack(images: Iterable[Converted], index: Path) -> int:
 def packed_places(folder: Path) -> list[tuple[str, Place]]:
     places = []
     for index in sorted(folder.glob("*.json")):
-        for name, offset, size, pixels, problem in json.loads(index.read_bytes()):
+        for name, offset, size, pixels, problem, stamp in json.loads(index.read_bytes()):
             known = Pixels(**pixels) if pixels else None
-            places.append((name, Place(str(index.with_suffix(".pack")), "", offset, size, known, problem)))
+            places.append((name, Place(str(index.with_suffix(".pack")), "", offset, size, known, problem, stamp)))
     return places

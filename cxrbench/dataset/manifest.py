@@ -3,11 +3,11 @@
 import hashlib
 import io
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,14 @@ from cxrbench.storage import atomic_write, read_bytes
 
 SCHEMA_VERSION = 1
 MANIFEST, SAMPLES, QUARANTINE = "dataset.json", "samples.parquet", "quarantine.csv"
+TYPES: dict[str, Any] = {
+    **{"id": pa.int64(), "name": pa.large_string(), "patient": pa.int64(), "follow_up": pa.int32(), "age": pa.int16()},
+    **dict.fromkeys(("sex", "view", "official"), pa.large_string()),
+    **{"shard": pa.int64(), "sha256": pa.large_string()},
+    **dict.fromkeys(("width", "height", "source_width", "source_height"), pa.int64()),
+    **{"kept": pa.bool_(), "offset": pa.int64(), "size": pa.int64()},
+    **dict.fromkeys(NIH14, pa.uint8()),
+}
 LIBRARIES = ("numpy", "pillow", "kornia-rs")  # besides the encoder's: they decide the pixels
 CHUNK_BYTES = 2**22
 
@@ -36,21 +44,18 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def samples_table(samples: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows in order of their ids, with the findings as columns of 0 and 1, as the splits expect them."""
-    frame = pd.DataFrame(samples).sort_values("id", ignore_index=True)
-    labels = [[name in row for name in NIH14] for row in frame.pop("labels")]
-    findings = pd.DataFrame(np.array(labels, dtype=np.uint8).reshape(-1, len(NIH14)), columns=list(NIH14))
-    types = {"id": "int64", "patient": "int64", "follow_up": "Int32", "age": "Int16"}
-    return pd.concat([frame.astype(types), findings], axis=1)
+def as_columns(rows: list[dict[str, Any]]) -> pa.Table:
+    """With the findings as columns of 0 and 1, as the splits expect them."""
+    findings = [{name: int(name in row["labels"]) for name in NIH14} for row in rows]
+    return pa.Table.from_pylist([row | has for row, has in zip(rows, findings, strict=True)], pa.schema(TYPES))
 
 
-def write_samples(samples: list[dict[str, Any]], folder: Path) -> None:
-    buffer = io.BytesIO()
-    stored = pa.Table.from_pandas(samples_table(samples), preserve_index=False).replace_schema_metadata(None)
+def write_samples(shards: Iterable[list[dict[str, Any]]], folder: Path) -> None:
+    """The rows of each shard, in the plan's order; those of one are held at a time, all only as columns."""
+    stored, buffer = pa.concat_tables(map(as_columns, shards)).combine_chunks(), io.BytesIO()
     pq.write_table(stored, buffer)
     with atomic_write(folder / SAMPLES) as file:
-        file.write(buffer.getvalue())
+        file.write(buffer.getbuffer())
 
 
 def read_samples(folder: Path) -> pd.DataFrame:

@@ -85,13 +85,21 @@ def started(function: Callable[[Any], Any], workers: int) -> Iterator[list[Conne
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the workers are started; since they inherit this, it is the parent's alone to answer."""
+    """Ctrl-C waits until the workers are started; since they inherit the mask, it is the parent's alone to answer."""
     resource_tracker.ensure_running()  # started with the first worker, it would let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    # The mask is this thread's; a library's thread may still take the signal, and Python would raise it here.
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if in_main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def send(connection: Connection, item: object) -> None:

@@ -1,6 +1,5 @@
 """Which image goes into which shard: pure data, from the table, the names at hand and a seed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +13,26 @@ from cxrbench.errors import DataError
 from cxrbench.labels import NIH14
 
 Row = dict[str, Any]
+PLAIN = ("name", "patient", "follow_up", "age", "sex", "view")  # the columns that rows take as they are
 SAMPLE_NAME = r"[A-Za-z0-9_-]{1,90}\.[pP][nN][gG]"  # webdataset cuts at the first dot, DALI's index at spaces
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shard:
     number: int
-    rows: list[Row]  # of the table, each with its id: the image's place in the plan
+    table: pd.DataFrame  # of all images, in the plan's order
+    ids: range  # ours: places in the plan
 
     @property
     def stem(self) -> str:
         return f"{self.number:06d}"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self) -> list[Row]:
+        """Made anew each time, since as columns the table takes a tenth of the memory."""
+        return as_rows(self.table.iloc[self.ids.start : self.ids.stop], self.ids)
 
 
 def match(table: pd.DataFrame, names: set[str], partial: bool) -> tuple[pd.DataFrame, int, int]:
@@ -34,10 +42,8 @@ def match(table: pd.DataFrame, names: set[str], partial: bool) -> tuple[pd.DataF
     without_row = sorted(names - set(table["name"]))
     for kind, missing in (("rows have no image", without_image), ("images have no row", without_row)):
         if missing and not partial:
-            got = f"such as {', '.join(missing[:3])}"
-            raise DataError(
-                f"{len(missing):,} {kind}", got=got, do="complete the data, or take what matches: --partial"
-            )
+            got = f"{len(missing):,}, such as {', '.join(missing[:3])}"
+            raise DataError(kind, got=got, do="complete the data, or take what matches: --partial")
     unfit = table["name"][there & ~table["name"].str.fullmatch(SAMPLE_NAME)].tolist()
     if unfit:
         allowed = "letters, digits, _ and - before .png, 90 at most"
@@ -54,27 +60,25 @@ def make_plan(table: pd.DataFrame, seed: int, images_per_shard: int) -> list[Sha
     table = table.sort_values("name", ignore_index=True)
     order = seeded_order(table["name"].tolist(), seed, "shards")
     in_test = is_official_test(table)[order]
-    pieces = [
-        piece
-        for group in (order[~in_test], order[in_test])
-        for piece in np.split(group, range(images_per_shard, len(group), images_per_shard))
-        if len(piece)
+    planned = table.iloc[np.concatenate([order[~in_test], order[in_test]])][[*PLAIN, *NIH14]]
+    num_others = int((~in_test).sum())
+    stretches = [
+        range(start, min(start + images_per_shard, stop))
+        for first, stop in ((0, num_others), (num_others, len(planned)))
+        for start in range(first, stop, images_per_shard)
     ]
-    rows = as_rows(table.iloc[np.concatenate(pieces)])
-    return [Shard(number, [next(rows) for _ in piece]) for number, piece in enumerate(pieces)]
+    return [Shard(number, planned, ids) for number, ids in enumerate(stretches)]
 
 
-def as_rows(table: pd.DataFrame) -> Iterator[Row]:
+def as_rows(table: pd.DataFrame, ids: range) -> list[Row]:
     """Plain values, which cost a worker process no pandas."""
     findings = [[name for name, has in zip(NIH14, row, strict=True) if has] for row in table[list(NIH14)].to_numpy()]
-    plain = table[["name", "patient", "follow_up", "age", "sex", "view"]].astype(object)
-    records: list[Row] = [
-        dict(zip(plain.columns.tolist(), row, strict=True))
-        for row in plain.where(plain.notna(), None).to_numpy().tolist()
+    plain = table[list(PLAIN)].astype(object)
+    values = plain.where(plain.notna(), None).to_numpy().tolist()
+    return [
+        {"id": number, **dict(zip(PLAIN, row, strict=True)), "labels": labels, "official": part}
+        for number, row, labels, part in zip(ids, values, findings, official_part(table), strict=True)
     ]
-    official = official_part(table)
-    for number, (values, labels, part) in enumerate(zip(records, findings, official, strict=True)):
-        yield {"id": number, **values, "labels": labels, "official": part}
 
 
 def official_part(table: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cxrbench.dataset.manifest import sha256_of
 from cxrbench.dataset.plan import Shard
-from cxrbench.dataset.task import WORK, Outcome, outcome_path
+from cxrbench.dataset.task import WORK, Outcome, Row, read_outcome
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write, locked
 
@@ -69,21 +69,25 @@ def remove_work(folder: Path) -> None:
 def begin(folder: Path, settings: dict[str, Any]) -> None:
     """Record the options before the first bytes that depend on them; two parts may do so at once."""
     with locked(folder / WORK / "begin.lock", wait=True):
-        refuse_if_begun_otherwise(folder, settings)
+        recorded = refuse_if_begun_otherwise(folder, settings)
         with atomic_write(folder / WORK / BEGUN) as file:
-            file.write(json.dumps(settings).encode())
+            file.write(json.dumps(recorded | settings).encode())
 
 
-def refuse_if_begun_otherwise(folder: Path, settings: dict[str, Any]) -> None:
+def refuse_if_begun_otherwise(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded, if anything."""
     begun = folder / WORK / BEGUN
-    if begun.exists():
-        refuse_others(settings, json.loads(begun.read_bytes()), folder)
+    recorded: dict[str, Any] = json.loads(begun.read_bytes()) if begun.exists() else {}
+    if recorded:
+        refuse_others(settings, recorded, folder)
+    return recorded
 
 
 def refuse_others(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
+    """In what both say: the images' shape is not known from the beginning."""
     now, before = flat(ours), flat(theirs)
-    if differing := [key for key in now if now[key] != before.get(key)]:
-        got = ", ".join(f"{key} {before.get(key)} there and {now[key]} now" for key in differing)
+    if differing := [key for key in now if key in before and now[key] != before[key]]:
+        got = ", ".join(f"{key} {before[key]} there and {now[key]} now" for key in differing)
         do = "give another --out, or remove the folder"
         raise DataError(f"{folder} was begun with other options", got=got, do=do)
 
@@ -97,9 +101,9 @@ def flat(settings: dict[str, Any]) -> dict[str, Any]:
 def finished(folder: Path, shard: Shard) -> Outcome | None:
     """What a shard came to, if it is whole on the disk and made from the rows that the plan has now."""
     try:
-        outcome = Outcome(**json.loads(outcome_path(folder, shard.stem).read_bytes()))
+        outcome, samples = read_outcome(folder, shard.stem)
         whole = (
-            is_of(outcome, shard)
+            is_of(outcome, samples, shard)
             and sha256_of(folder / outcome.file) == outcome.sha256
             and sha256_of(folder / f"{shard.stem}.idx") == outcome.index_sha256
         )
@@ -108,12 +112,12 @@ def finished(folder: Path, shard: Shard) -> Outcome | None:
     return outcome if whole else None
 
 
-def is_of(outcome: Outcome, shard: Shard) -> bool:
+def is_of(outcome: Outcome, samples: list[Row], shard: Shard) -> bool:
     """By whole rows: with other images at hand, the same names may have got other ids."""
     bad = {name for name, _ in outcome.bad}
-    good = [row for row in shard.rows if row["name"] not in bad]
+    good = [row for row in shard.rows() if row["name"] not in bad]
     return (
-        len(good) == len(outcome.samples) == len(shard.rows) - len(bad)
+        len(good) == len(samples) == outcome.num_samples == len(shard) - len(bad)
         and outcome.file == f"{shard.stem}.tar"
-        and all(row.items() <= sample.items() for row, sample in zip(good, outcome.samples, strict=True))
+        and all(row.items() <= sample.items() for row, sample in zip(good, samples, strict=True))
     )

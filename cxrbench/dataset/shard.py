@@ -5,26 +5,30 @@ A finished shard has its outcome in `.work/`; the manifest is written last, and 
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cxrbench.dataset import locate, manifest
-from cxrbench.dataset.convert import Target
+from cxrbench.dataset.convert import Clock, Target
+from cxrbench.dataset.encodings import encoding
 from cxrbench.dataset.parallel import map_bounded
 from cxrbench.dataset.plan import Shard, make_plan, match
 from cxrbench.dataset.resume import begin, finished, refuse_if_begun_otherwise, remove_others, remove_work
 from cxrbench.dataset.source import find_sources
-from cxrbench.dataset.task import WORK, Outcome, Task, run_task
+from cxrbench.dataset.task import WORK, Outcome, Task, read_outcome, run_task
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write
 
 Report = Callable[[int], None]
+NUM_TELLING = 16  # images whose shape most others share
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,22 @@ def prepare(
 
     places = locate.find_places(locate.in_turn(find_sources(paths), part), pack)
     rows, without_image, without_row = match(table, set(places), options.partial)
-    if not finalising:  # not before the table is known to fit: a wrong one shall not bind the run with the right one
-        begin(folder, settings)
-    identity = identity_of(rows, labels_sha256, options)
     shards = make_plan(rows, options.seed, options.images_per_shard)
+    shape = usual_shape(shards, places, options.target) if encoding(options.encoding).one_shape else {}
+    if finalising:
+        refuse_if_begun_otherwise(folder, settings | shape)
+    else:  # not before the table is known to fit: a wrong one shall not bind the run with the right one
+        begin(folder, settings | shape)
+    identity = identity_of(rows, labels_sha256, options) | shape
     return Job(folder, options, shards, places, identity, without_image, without_row)
+
+
+def usual_shape(shards: list[Shard], places: dict[str, locate.Place], target: Target) -> dict[str, list[int]]:
+    """That of most of the first images that are not bad; none, if all are bad. The same in every run and part."""
+    rows = (row for shard in shards for row in shard.rows())
+    images = (locate.fetch(row["name"], places[row["name"]], target, Clock()) for row in rows)
+    shapes = Counter(islice(((known.height, known.width) for each in images if (known := each.pixels)), NUM_TELLING))
+    return {"shape": list(shapes.most_common(1)[0][0])} if shapes else {}
 
 
 def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int] = (1, 1)) -> int:
@@ -111,18 +126,19 @@ def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int]
     before = {shard.stem: finished(job.folder, shard) for shard in mine}
     job.outcomes = {stem: outcome for stem, outcome in before.items() if outcome and not outcome.bad}
     num_before = len(job.outcomes)
-    report(sum(len(outcome.samples) for outcome in job.outcomes.values()))
+    report(sum(outcome.num_samples for outcome in job.outcomes.values()))
     todo = [shard for shard in mine if shard.stem not in job.outcomes]
     with closing(map_bounded(run_task, (as_task(job, shard) for shard in todo), workers)) as outcomes:
         for shard, outcome in zip(todo, outcomes, strict=True):
             job.outcomes[shard.stem] = outcome
-            report(len(shard.rows))
+            report(len(shard))
     return num_before
 
 
 def as_task(job: Job, shard: Shard) -> Task:
-    places = [job.places[row["name"]] for row in shard.rows]
-    return Task(shard.stem, shard.rows, places, job.options.target, str(job.folder))
+    rows, shape = shard.rows(), job.identity.get("shape")
+    places = [job.places[row["name"]] for row in rows]
+    return Task(shard.stem, rows, places, job.options.target, tuple(shape) if shape else None, str(job.folder))
 
 
 def collect(job: Job) -> None:
@@ -141,21 +157,18 @@ def bad_images(job: Job) -> list[tuple[str, str]]:
 
 
 def finalise(job: Job) -> dict[str, Any]:
-    """Check what must hold over all shards, then write the table, the quarantine and, last, the manifest."""
-    outcomes = [job.outcomes[shard.stem] for shard in job.shards]
-    samples = [row for outcome in outcomes for row in outcome.samples]
-    if not samples:
-        raise DataError("every image is bad", got=f"{len(bad_images(job))} images")
-    if job.options.encoding == "npy":
-        refuse_other_shapes(samples)
+    """Write the table, the quarantine and, last, the manifest."""
+    outcomes, bad = [job.outcomes[shard.stem] for shard in job.shards], bad_images(job)
+    num_samples = sum(outcome.num_samples for outcome in outcomes)
+    if not num_samples:
+        raise DataError("every image is bad", got=f"{len(bad)} images")
     remove_others(job.folder, {shard.stem for shard in job.shards})
-    manifest.write_samples(samples, job.folder)
-    bad = bad_images(job)
+    manifest.write_samples((read_outcome(job.folder, shard.stem)[1] for shard in job.shards), job.folder)
     write_quarantine(bad, job.folder)
     about = {
         "schema_version": manifest.SCHEMA_VERSION,
         **job.identity,
-        "images": len(samples),
+        "images": num_samples,
         "quarantined": len(bad),
         "rows_without_image": job.rows_without_image,
         "images_without_row": job.images_without_row,
@@ -164,7 +177,7 @@ def finalise(job: Job) -> dict[str, Any]:
         "shards": [
             {
                 "file": outcome.file,
-                "samples": len(outcome.samples),
+                "samples": outcome.num_samples,
                 "bytes": outcome.num_bytes,
                 "sha256": outcome.sha256,
                 "index_sha256": outcome.index_sha256,
@@ -175,17 +188,6 @@ def finalise(job: Job) -> dict[str, Any]:
     manifest.write_manifest(about, job.folder)
     remove_work(job.folder)
     return about
-
-
-def refuse_other_shapes(samples: Iterable[dict[str, Any]]) -> None:
-    by_shape: dict[tuple[int, int], list[str]] = {}
-    for row in samples:
-        by_shape.setdefault((row["width"], row["height"]), []).append(row["name"])
-    if len(by_shape) > 1:
-        usual = max(by_shape, key=lambda shape: len(by_shape[shape]))
-        others = [name for shape, names in by_shape.items() if shape != usual for name in names]
-        got = f"{len(others)} others than {usual[0]}x{usual[1]}, such as {', '.join(others[:3])}"
-        raise DataError("npy wants images of one shape", got=got, do="take --encoding png, or leave these images out")
 
 
 def write_quarantine(bad: list[tuple[str, str]], folder: Path) -> None:

@@ -17,6 +17,10 @@ from cxrbench.storage import read_text
 INDEX_VERSION = "v1.2"
 BLOCK_BYTES = tarfile.BLOCKSIZE
 ID_DIGITS = 16
+BLANK = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # of nobody, at no time, to be read by all
+OWNER_AND_MODE, TIME, REST = BLANK[100:124], BLANK[136:148], BLANK[156:]  # around name, size and checksum
+SUM_OF_REST = sum(OWNER_AND_MODE + TIME + REST) + 8 * ord(" ")  # for the checksum, it is taken for spaces
+MAX_MEMBER_BYTES = 8**11 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,12 @@ class WrittenTar:
 
 
 def header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)  # mtime, uid and gid are 0, the owner's name is empty, the mode is 0644
-    info.size = size
-    return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    """As tarfile makes it, to the byte, in a tenth of its time."""
+    if len(name) > tarfile.LENGTH_NAME or size > MAX_MEMBER_BYTES:
+        raise ValueError(f"name or content too long: {name}, {size} bytes")
+    named, sized = name.encode("ascii").ljust(tarfile.LENGTH_NAME, b"\0"), b"%011o\0" % size
+    checksum = b"%06o\0 " % (sum(named) + sum(sized) + SUM_OF_REST)
+    return named + OWNER_AND_MODE + sized + TIME + checksum + REST
 
 
 def padding(num_bytes: int, unit: int) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrbench.dataset.convert import Clock, Converted, Target
+from cxrbench.dataset.convert import Clock, Converted, Pixels, Target
 from cxrbench.dataset.encodings import encoding
 from cxrbench.dataset.locate import Place, fetch
 from cxrbench.dataset.tar import ID_DIGITS, index_text, write_tar
@@ -24,55 +24,72 @@ class Task:
     rows: list[Row]
     places: list[Place]
     target: Target
+    shape: tuple[int, int] | None  # [height, width] of every image, where the encoding wants one
     folder: str  # the data set's
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a shard, kept as JSON beside the others until the data set is finished: its part of the table."""
+    """What became of a shard. Its part of the table stays on the disk, since that of all shards is large."""
 
     file: str
+    num_samples: int = 0
     num_bytes: int = 0
     sha256: str = ""
     index_sha256: str = ""
-    samples: list[Row] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     seconds: dict[str, float] = field(default_factory=dict)
     read_bytes: int = 0
 
 
-def outcome_path(folder: Path, stem: str) -> Path:
-    return folder / WORK / f"{stem}.json"
+def write_outcome(folder: Path, stem: str, outcome: Outcome, samples: list[Row]) -> None:
+    """Kept beside the others until the data set is finished."""
+    with atomic_write(folder / WORK / f"{stem}.json") as file:
+        file.write(json.dumps({"outcome": asdict(outcome), "samples": samples}).encode())
+
+
+def read_outcome(folder: Path, stem: str) -> tuple[Outcome, list[Row]]:
+    """With the shard's part of the table."""
+    left = json.loads((folder / WORK / f"{stem}.json").read_bytes())
+    return Outcome(**left["outcome"]), left["samples"]
 
 
 def run_task(task: Task) -> Outcome:
     """Write the tar, its index, then the outcome, each under its name only when whole. The same bytes each time."""
     folder, clock, target = Path(task.folder), Clock(), encoding(task.target.encoding)
-    outcome = Outcome(f"{task.stem}.tar")
+    outcome, rows = Outcome(f"{task.stem}.tar"), []
 
     def samples() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
         for row, place in zip(task.rows, task.places, strict=True):
             image = fetch(row["name"], place, task.target, clock)
-            if image.problem or image.pixels is None:
-                outcome.bad.append((image.name, image.problem))
+            problem = image.problem or problem_with_shape(image.pixels, task)
+            if problem or image.pixels is None:
+                outcome.bad.append((image.name, problem))
                 continue
-            outcome.samples.append({**row, "shard": int(task.stem), **asdict(image.pixels)})
+            rows.append({**row, "shard": int(task.stem), **asdict(image.pixels)})
             with clock("write"):
                 yield row["name"][:-4], files_of(row, image, target.extension)
 
     with atomic_write(folder / outcome.file) as file:
         written = write_tar(file, samples())
-    for row, members in zip(outcome.samples, written.samples, strict=True):
+    for row, members in zip(rows, written.samples, strict=True):
         row["offset"], row["size"] = members[0].offset, members[0].size
-    outcome.num_bytes, outcome.sha256 = written.num_bytes, written.sha256
+    outcome.num_samples, outcome.num_bytes, outcome.sha256 = len(rows), written.num_bytes, written.sha256
     index = index_text(written.samples).encode()
     with atomic_write(folder / f"{task.stem}.idx") as file:
         file.write(index)
     outcome.index_sha256 = hashlib.sha256(index).hexdigest()
     outcome.seconds, outcome.read_bytes = clock.seconds, clock.read_bytes
-    with atomic_write(outcome_path(folder, task.stem)) as file:
-        file.write(json.dumps(asdict(outcome)).encode())
+    write_outcome(folder, task.stem, outcome, rows)
     return outcome
+
+
+def problem_with_shape(pixels: Pixels | None, task: Task) -> str:
+    if pixels is None or task.shape is None or (pixels.height, pixels.width) == task.shape:
+        return ""
+    height, width = task.shape
+    usual = f"not {width}x{height} as the others"
+    return f"{pixels.width}x{pixels.height} pixels, {usual}: {task.target.encoding} wants one shape"
 
 
 def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:

@@ -4,20 +4,34 @@ Readers don't notice: DALI given another tar's index returns wrong labels, and a
 shorter one. So this runs before anything is trained or scored.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cxrbench.dataset.encodings import ENCODINGS
+import numpy as np
+
+from cxrbench.dataset.encodings import Encoding, encoding
 from cxrbench.dataset.manifest import MANIFEST, QUARANTINE, SAMPLES, read_manifest, read_samples, sha256_of
 from cxrbench.dataset.parallel import map_bounded
 from cxrbench.dataset.tar import ID_DIGITS, Member, parse_index, read_members
+from cxrbench.dataset.task import WORK
 from cxrbench.errors import DataError
 from cxrbench.storage import read_text
 
 FILES_PER_SAMPLE = 3
+STRANGER = "does not belong here: remove it"
+STRANGERS = {WORK: "is left over: run the same cxrbench shard again"}
+
+
+class Row(NamedTuple):
+    id: int
+    name: str
+    offset: int
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +40,12 @@ class ShardCheck:
 
     folder: str
     entry: dict[str, Any]
-    extension: str
-    rows: list[tuple[int, str, int, int]] | None  # id, name, offset, size, in the order of the tar; None: no table
+    encoding_name: str
+    rows: list[Row] | None  # in the order of the tar; None: no table
+
+    @property
+    def encoding(self) -> Encoding:
+        return encoding(self.encoding_name)
 
 
 def verify(folder: Path, workers: int, quick: bool = False) -> Iterator[list[str]]:
@@ -40,13 +58,12 @@ def verify(folder: Path, workers: int, quick: bool = False) -> Iterator[list[str
             rows = rows_by_shard(folder)
         except (DataError, KeyError) as error:  # KeyError: not our columns
             problems.append(f"{SAMPLES} cannot be read: {error}")
-    if rows and (strange := sorted(set(rows) - set(range(len(manifest["shards"]))))):
+    if rows and (strange := sorted(set(rows) - {number_of(entry) for entry in manifest["shards"]})):
         problems.append(f"{SAMPLES} has rows of shard {strange[0]}, which the manifest lacks")
     yield problems
-    extension = ENCODINGS[manifest["encoding"]].extension
     checks = (
-        ShardCheck(str(folder), entry, extension, None if rows is None else rows.get(number, []))
-        for number, entry in enumerate(manifest["shards"])
+        ShardCheck(str(folder), entry, manifest["encoding"], None if rows is None else rows.get(number_of(entry), []))
+        for entry in manifest["shards"]
     )
     yield from map_bounded(partial(check_shard, quick=quick), checks, 1 if quick else workers)
 
@@ -57,20 +74,33 @@ def check_listing(folder: Path, manifest: dict[str, Any]) -> list[str]:
     expected = {MANIFEST, SAMPLES, QUARANTINE, *(f"{stem}{ending}" for stem in stems for ending in (".tar", ".idx"))}
     there = {path.name for path in folder.iterdir()}
     problems = [f"{name} is missing" for name in sorted(expected - there)]
-    problems += [f"{name} does not belong here" for name in sorted(there - expected)]
+    problems += [f"{name} {STRANGERS.get(name, STRANGER)}" for name in sorted(there - expected)]
+    if (total := sum(entry["samples"] for entry in manifest["shards"])) != manifest["images"]:
+        problems.append(f"{MANIFEST} counts {manifest['images']:,} images, its shards {total:,}")
     for name, key in ((SAMPLES, "samples_sha256"), (QUARANTINE, "quarantine_sha256")):
         if name in there and sha256_of(folder / name) != manifest[key]:
             problems.append(f"{name} has another checksum than the manifest's")
     return problems
 
 
-def rows_by_shard(folder: Path) -> dict[int, list[tuple[int, str, int, int]]]:
+def number_of(entry: dict[str, Any]) -> int:
+    return int(Path(entry["file"]).stem)
+
+
+def rows_by_shard(folder: Path) -> dict[int, list[Row]]:
     samples = read_samples(folder).sort_values(["shard", "offset"])
-    rows = samples[["id", "name", "offset", "size"]].groupby(samples["shard"])
-    return {number: list(group.itertuples(index=False, name=None)) for number, group in rows}
+    rows = samples[list(Row._fields)].groupby(samples["shard"])
+    return {number: [Row(*values) for values in group.itertuples(index=False, name=None)] for number, group in rows}
 
 
 def check_shard(check: ShardCheck, quick: bool) -> list[str]:
+    try:
+        return check_files(check, quick)
+    except OSError as error:
+        return [f"{check.entry['file']} or its index can't be read: {error.strerror}"]
+
+
+def check_files(check: ShardCheck, quick: bool) -> list[str]:
     """What is wrong, each told once: a wrong checksum ends the look at a file; a missing one was named before."""
     path = Path(check.folder, check.entry["file"])
     index = path.with_suffix(".idx")
@@ -97,25 +127,37 @@ def check_shard(check: ShardCheck, quick: bool) -> list[str]:
 def check_members(check: ShardCheck, path: Path, index: list[list[Member]] | None) -> list[str]:
     """The tar's members against the index and the table, in order."""
     samples: list[list[Member]] = []
-    ids = []
+    ids, pixels = [], []
     for member, data in read_members(path):
         if not samples or len(samples[-1]) == FILES_PER_SAMPLE:
             samples.append([])
         samples[-1].append(member)
         if member.extension == "id":
             ids.append(data)
+        elif member.extension == check.encoding.extension:
+            pixels.append(digest_of(check.encoding, data))
     problems = []
     if index is not None and samples != index:
         problems.append(f"{path.name} and its index do not describe the same members")
     if check.rows is None:
         return problems
-    expected = [
-        (name[:-4], f"{number:0{ID_DIGITS}d}".encode(), offset, size) for number, name, offset, size in check.rows
-    ]
+    expected = [(row.name[:-4], f"{row.id:0{ID_DIGITS}d}".encode(), row.offset, row.size) for row in check.rows]
     found = [
-        (members[0].name.removesuffix(f".{check.extension}"), number, members[0].offset, members[0].size)
+        (members[0].name.removesuffix(f".{check.encoding.extension}"), number, members[0].offset, members[0].size)
         for members, number in zip(samples, ids, strict=False)
     ]
     if found != expected or len(samples) != len(ids):
         problems.append(f"{path.name} and the table do not hold the same images")
+    elif check.encoding.lossless and pixels != [row.sha256 for row in check.rows]:
+        problems.append(f"{path.name} holds other pixels than the table says")
     return problems
+
+
+def digest_of(how: Encoding, data: bytes) -> str:
+    """Of the pixels, as the table has it; a lossy encoding's can't be compared."""
+    if not how.lossless:
+        return ""
+    try:
+        return hashlib.sha256(np.ascontiguousarray(how.decode(data)).tobytes()).hexdigest()
+    except Exception as error:  # noqa: BLE001 - each decoder raises its own
+        return f"not decoded: {error}"

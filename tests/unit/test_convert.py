@@ -1,5 +1,6 @@
 import hashlib
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from torchvision.transforms import Resize
 
 from cxrbench.dataset.convert import STAGES, Clock, Converted, Target, convert, resize
 from cxrbench.dataset.encodings import ENCODINGS
-from cxrbench.dataset.gray import decode_gray
+from cxrbench.dataset.gray import SIGNATURE, decode_gray
 
 RNG = np.random.default_rng(0)
 TALL = RNG.integers(0, 256, (61, 40), dtype=np.uint8)
@@ -122,6 +123,24 @@ def test_a_bad_image_comes_back_with_its_problem(kind: str):
     image = convert("a.png", BAD[kind], Target("npy", 32), Clock())
     assert (image.name, image.data, image.pixels) == ("a.png", b"", None)
     assert "bad PNG" in image.problem
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (41, 5), (8_000_000, 1)], ids=str)
+def test_an_image_far_longer_than_wide_is_bad_before_it_is_decoded(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    """At a short side of 256 pixels it would become gigabytes."""
+    monkeypatch.setattr("cxrbench.dataset.convert.decode_gray", lambda _: pytest.fail("decoded"))
+    header = struct.pack(">I4sIIBBBBBI", 13, b"IHDR", shape[1], shape[0], 8, 0, 0, 0, 0, 0)
+    image = convert("a.png", SIGNATURE + header, Target("npy", 256), Clock())
+    assert (image.data, image.pixels) == (b"", None)
+    long, short = max(shape), min(shape)
+    sides = f"the long side of {long} more than 8 times the short side of {short}"
+    assert image.problem == f"bad PNG; got {shape[1]}x{shape[0]} pixels, {sides}"
+
+
+def test_an_image_eight_times_as_long_as_wide_is_none_too_long():
+    assert converted(png(Image.fromarray(TALL[:40, :5])), "png", 10).pixels.height == 80
 
 
 def test_the_clock_adds_up_each_stage():

@@ -19,9 +19,9 @@ def sample(number: int, **others: Any) -> dict[str, Any]:
     return about | {"source_width": 8, "source_height": 8, "kept": False, "shard": 0, "offset": 512, "size": 1} | others
 
 
-def test_the_table_comes_back_in_the_order_of_ids_with_a_column_a_finding(tmp_path: Path):
-    samples = [sample(2, labels=[]), sample(0, labels=["Mass", "Hernia"], age=None, sex=None), sample(1)]
-    manifest.write_samples(samples, tmp_path)
+def test_the_table_comes_back_in_the_order_of_the_shards_with_a_column_a_finding(tmp_path: Path):
+    samples = [sample(0, labels=["Mass", "Hernia"], age=None, sex=None), sample(1), sample(2, labels=[])]
+    manifest.write_samples([samples[:2], [], samples[2:]], tmp_path)
     table = manifest.read_samples(tmp_path)
     assert table["id"].tolist() == [0, 1, 2]
     assert table.columns[-14:].tolist() == list(NIH14)
@@ -36,8 +36,8 @@ def test_the_table_comes_back_in_the_order_of_ids_with_a_column_a_finding(tmp_pa
 def test_types_in_the_file_do_not_depend_on_the_values(tmp_path: Path):
     """Readers in other languages see the same columns whether or not an age or a sex is missing."""
     schemas = []
-    for age in (50, None):
-        manifest.write_samples([sample(0, age=age), sample(1)], tmp_path)
+    for age, sex in ((50, "F"), (None, None)):
+        manifest.write_samples([[sample(0, age=age, sex=sex)]], tmp_path)
         schemas.append(pq.read_schema(tmp_path / manifest.SAMPLES))
     assert schemas[0] == schemas[1]
     assert {str(schemas[0].field(name).type) for name in NIH14} == {"uint8"}
@@ -45,16 +45,16 @@ def test_types_in_the_file_do_not_depend_on_the_values(tmp_path: Path):
     assert schemas[0].metadata is None, "pandas' own notes hold its version"
 
 
-def test_the_same_samples_give_the_same_bytes_in_any_order(tmp_path: Path):
+def test_the_same_samples_give_the_same_bytes_however_they_are_cut_into_shards(tmp_path: Path):
     samples = [sample(number) for number in range(20)]
-    manifest.write_samples(samples, tmp_path)
+    manifest.write_samples([samples], tmp_path)
     first = (tmp_path / manifest.SAMPLES).read_bytes()
-    manifest.write_samples(samples[::-1], tmp_path)
+    manifest.write_samples([samples[:1], samples[1:7], samples[7:]], tmp_path)
     assert (tmp_path / manifest.SAMPLES).read_bytes() == first
 
 
 def test_samples_of_nothing_but_healthy_people(tmp_path: Path):
-    manifest.write_samples([sample(0, labels=[])], tmp_path)
+    manifest.write_samples([[sample(0, labels=[])]], tmp_path)
     assert manifest.read_samples(tmp_path)[list(NIH14)].to_numpy().tolist() == [[0] * 14]
 
 
@@ -86,7 +86,7 @@ def test_another_versions_manifest_is_refused(tmp_path: Path):
 
 
 def test_a_broken_table_is_refused_by_name(tmp_path: Path):
-    manifest.write_samples([sample(0)], tmp_path)
+    manifest.write_samples([[sample(0)]], tmp_path)
     path = tmp_path / manifest.SAMPLES
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DataError, match=r"table.*samples\.parquet"):

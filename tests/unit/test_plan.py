@@ -1,6 +1,4 @@
-import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +6,11 @@ import pandas as pd
 import pytest
 
 from cxrbench.dataset.manifest import read_samples
-from cxrbench.dataset.plan import Shard, make_plan, match
+from cxrbench.dataset.plan import Row, Shard, make_plan, match
 from cxrbench.dataset.shard import Job, Options, finalise, identity_of
 from cxrbench.dataset.splits import official_test_patients
 from cxrbench.dataset.table import read_table
-from cxrbench.dataset.task import WORK, Outcome, outcome_path
+from cxrbench.dataset.task import WORK, Outcome, read_outcome, write_outcome
 from cxrbench.errors import DataError
 from cxrbench.labels import NIH14
 from tests.conftest import many_rows, row, write_csv
@@ -42,7 +40,11 @@ STORED = SHAPE | {"sha256": "0" * 64, "kept": False, "shard": 0, "offset": 512, 
 
 
 def names_of(plan: list[Shard]) -> list[str]:
-    return [each["name"] for shard in plan for each in shard.rows]
+    return [each["name"] for each in rows_of(plan)]
+
+
+def rows_of(plan: list[Shard]) -> list[Row]:
+    return [each for shard in plan for each in shard.rows()]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def table() -> pd.DataFrame:
 
 def test_ids_count_the_images_and_every_image_is_planned_once(table: pd.DataFrame):
     plan = make_plan(table, seed=0, images_per_shard=64)
-    assert [each["id"] for shard in plan for each in shard.rows] == list(range(1000))
+    assert [each["id"] for each in rows_of(plan)] == list(range(1000))
     assert sorted(names_of(plan)) == sorted(table["name"])
     assert [shard.number for shard in plan] == list(range(len(plan)))
     assert plan[7].stem == "000007"
@@ -61,7 +63,7 @@ def test_ids_count_the_images_and_every_image_is_planned_once(table: pd.DataFram
 def test_official_test_images_fill_shards_of_their_own_after_the_others(table: pd.DataFrame):
     test = official_test_patients()
     plan = make_plan(table, seed=3, images_per_shard=64)
-    kinds = [{each["patient"] in test for each in shard.rows} for shard in plan]
+    kinds = [{each["patient"] in test for each in shard.rows()} for shard in plan]
     assert all(len(kind) == 1 for kind in kinds)
     assert kinds == sorted(kinds, key=max)
     assert kinds[0] == {False}
@@ -71,14 +73,15 @@ def test_official_test_images_fill_shards_of_their_own_after_the_others(table: p
 def test_shards_are_full_but_for_the_last_of_each_group(table: pd.DataFrame):
     plan = make_plan(table, seed=0, images_per_shard=64)
     num_test = int(table["patient"].isin(official_test_patients()).sum())
-    sizes = [len(shard.rows) for shard in plan]
+    sizes = [len(shard) for shard in plan]
+    assert sizes == [len(shard.rows()) for shard in plan]
     expected = [min(64, total - start) for total in (1000 - num_test, num_test) for start in range(0, total, 64)]
     assert sizes == expected
 
 
 def test_the_order_of_rows_and_columns_does_not_matter(table: pd.DataFrame):
     shuffled = table.sample(frac=1, random_state=1)[table.columns[::-1].tolist()]
-    assert make_plan(shuffled, 5, 64) == make_plan(table, 5, 64)
+    assert rows_of(make_plan(shuffled, 5, 64)) == rows_of(make_plan(table, 5, 64))
 
 
 def test_the_seed_decides_the_order(table: pd.DataFrame):
@@ -102,7 +105,7 @@ def test_rows_hold_plain_values_that_json_can_write(tmp_path: Path):
         row("00099999_000.png", "Hernia|Mass", patient=99_999),
     ]
     table = read_table(write_csv(tmp_path / "a.csv", rows))
-    by_patient = {each["patient"]: each for shard in make_plan(table, 0, 2) for each in shard.rows}
+    by_patient = {each["patient"]: each for each in rows_of(make_plan(table, 0, 2))}
     ours = by_patient[OTHERS[0]]
     assert (ours["labels"], ours["age"], ours["sex"], ours["view"]) == (["Mass", "Hernia"], 50, "F", "PA")
     assert by_patient[TEST_PATIENT]["labels"] == []
@@ -115,9 +118,9 @@ def test_rows_without_images_and_images_without_rows_are_counted_and_refused(tmp
     table = read_table(write_csv(tmp_path / "a.csv", many_rows(3, 2, ["Mass"])))
     names = set(table["name"])
     assert len(match(table, names, partial=False)[0]) == 6
-    with pytest.raises(DataError, match=r"2 rows have no image.*00000001_000.png.*--partial"):
+    with pytest.raises(DataError, match=r"rows have no image; got 2, .*00000001_000.png.*--partial"):
         match(table, names - {"00000001_000.png", "00000003_001.png"}, partial=False)
-    with pytest.raises(DataError, match=r"1 images have no row.*extra.png.*--partial"):
+    with pytest.raises(DataError, match=r"images have no row; got 1, .*extra.png.*--partial"):
         match(table, names | {"extra.png"}, partial=False)
     kept, without_image, without_row = match(table, {"00000002_000.png", "extra.png"}, partial=True)
     assert (kept["name"].tolist(), without_image, without_row) == (["00000002_000.png"], 5, 1)
@@ -143,15 +146,13 @@ def test_nihs_112_120_images_are_planned_and_finalised_in_ten_seconds(tmp_path: 
     matched, _, _ = match(table, set(table["name"]), partial=False)
     plan = make_plan(matched, options.seed, options.images_per_shard)
     spent = time.process_time() - start
-    assert sum(len(shard.rows) for shard in plan) == 112_120
+    assert sum(len(shard) for shard in plan) == 112_120
     for shard in plan:
-        outcome = Outcome(f"{shard.stem}.tar", samples=[{**each, **STORED} for each in shard.rows])
-        outcome_path(tmp_path, shard.stem).write_text(json.dumps(asdict(outcome)))
+        outcome = Outcome(f"{shard.stem}.tar", num_samples=len(shard))
+        write_outcome(tmp_path, shard.stem, outcome, [{**each, **STORED} for each in shard.rows()])
     start = time.process_time()
     job = Job(tmp_path, options, plan, {}, identity_of(matched, "", options), 0, 0)
-    job.outcomes = {
-        shard.stem: Outcome(**json.loads(outcome_path(tmp_path, shard.stem).read_bytes())) for shard in plan
-    }
+    job.outcomes = {shard.stem: read_outcome(tmp_path, shard.stem)[0] for shard in plan}
     about = finalise(job)
     spent += time.process_time() - start
     assert about["images"] == len(read_samples(tmp_path)) == 112_120

@@ -186,6 +186,23 @@ def test_no_tar_at_all_is_refused(tmp_path: Path):
         list(read_members(path))
 
 
+NAMES = ["a", "0.npy", "00000001_000.json", "~ !", "x" * 99, "y" * 100, *(f"{7**k:x}_{k}.id" for k in range(30))]
+SIZES = [0, 1, 511, 512, 65_664, 8**8 - 1, *(13**k for k in range(9)), 8**11 - 1]
+
+
+def test_headers_are_tarfiles_to_the_byte():
+    for name in NAMES:
+        for size in SIZES:
+            info = tarfile.TarInfo(name)
+            info.size = size
+            assert header(name, size) == info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+
+
+def test_a_file_too_large_for_a_plain_header_never_gets_into_a_tar():
+    with pytest.raises(ValueError, match="too long"):
+        header("a.png", 8**11)
+
+
 @pytest.mark.parametrize("name", ["é.png", "x" * 101])
 def test_names_that_need_an_extended_header_never_get_into_a_tar(name: str):
     """Their extra records would shift what the index says; the plan refuses them by name before."""
