@@ -152,6 +152,9 @@ def say_finished(args: argparse.Namespace, settings: dict[str, Any]) -> int:
 
     about = manifest.read_manifest(args.out)
     resume.refuse_others(settings, about, args.out)
+    if not args.partial and (missing := about["rows_without_image"] + about["images_without_row"]):
+        got = f"{missing:,} rows or images had no counterpart then"
+        raise DataError(f"{args.out} is finished, but --partial", got=got, do="give another --out, or add --partial")
     resume.remove_work(args.out)  # of a run that was killed in its last moment
     images = counted(about["images"], "image")
     print(f"{args.out} is finished already: {images}; check it with cxrbench verify {args.out}")
@@ -167,21 +170,24 @@ def refuse_or_say(bad: list[tuple[str, str]], on_bad: str) -> None:
 
 
 def summarise(job: "Job", about: dict[str, Any], seconds: float) -> dict[str, Any]:
+    from cxrbench.dataset.convert import Clock
+
     outcomes = list(job.outcomes.values())
-    stages: dict[str, float] = {}
-    for outcome in outcomes:
-        for stage, spent in outcome.seconds.items():
-            stages[stage] = round(stages.get(stage, 0.0) + spent, 3)
+    total = Clock()
+    for spent in (job.packed, *(Clock(outcome.seconds, outcome.read_bytes) for outcome in outcomes)):
+        total.add(spent)
+    stages = {stage: round(spent, 3) for stage, spent in total.seconds.items()}
     return {
         "images": about["images"],
         "quarantined": about["quarantined"],
         "rows_without_image": about["rows_without_image"],
         "images_without_row": about["images_without_row"],
         "shards": len(outcomes),
-        "read_bytes": sum(outcome.read_bytes for outcome in outcomes),
+        "read_bytes": total.read_bytes,
         "written_bytes": sum(outcome.num_bytes for outcome in outcomes),
         "seconds": round(seconds, 3),
-        "images_per_s": round(about["images"] / seconds, 1),
+        "converted_now": job.num_converted,  # the others were done before
+        "images_per_s": round(job.num_converted / seconds, 1),
         "stage_seconds": stages,  # over all workers, earlier runs included
         "bottleneck": max(stages, key=lambda stage: stages[stage]),
     }
@@ -199,6 +205,8 @@ def summary_text(summary: dict[str, Any], out: Path) -> str:
         for key in ("quarantined", "rows_without_image", "images_without_row")
         if summary[key]
     ]
+    if before := summary["images"] + summary["quarantined"] - summary["converted_now"]:
+        left_out.append(f"done before: {before:,}")
     made = f"{counted(summary['images'], 'image')} in {counted(summary['shards'], 'shard')}"
     return "\n".join(
         [

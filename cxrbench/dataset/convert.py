@@ -53,6 +53,11 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     read_bytes: int = 0
 
+    def add(self, other: "Clock") -> None:
+        for stage, spent in other.seconds.items():
+            self.seconds[stage] += spent
+        self.read_bytes += other.read_bytes
+
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -73,9 +78,13 @@ def convert(name: str, data: bytes, target: Target, clock: Clock) -> Converted:
     with clock("resize"):
         gray = resize(source, target.size_px)
         sha256 = hashlib.sha256(gray.tobytes()).hexdigest()
-    kept = target == Target("png", 0) and header.is_plain
-    with clock("encode"):
-        stored = data if kept else encoding(target.encoding).encode(gray)
+    # An orientation would turn the image in some readers and not in others.
+    kept = target == Target("png", 0) and header.is_plain and b"eXIf" not in data
+    try:
+        with clock("encode"):
+            stored = data if kept else encoding(target.encoding).encode(gray)
+    except Exception as error:  # noqa: BLE001 - each encoder raises its own
+        return Converted(name, problem=f"cannot be stored as {target.encoding}; got {error}")
     height, width = gray.shape
     return Converted(name, stored, Pixels(sha256, width, height, source.shape[1], source.shape[0], kept))
 

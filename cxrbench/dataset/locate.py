@@ -67,9 +67,9 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
         raise DataError(
             "cannot read what was converted before", got=f"other bytes than were written to {place.path}", do=do
         )
-    clock.read_bytes += len(data)
     if place.is_converted:
         return Converted(name, data, place.pixels)
+    clock.read_bytes += len(data)
     return convert(name, data, target, clock)
 
 
@@ -135,10 +135,11 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def convert_bytes(target: Target, image: SourceImage) -> Converted:
+def convert_bytes(target: Target, image: SourceImage) -> tuple[Converted, Clock]:
+    clock = Clock(read_bytes=len(image.data))
     if image.problem:
-        return Converted(image.name, problem=image.problem)
-    return convert(image.name, image.data, target, Clock())
+        return Converted(image.name, problem=image.problem), clock
+    return convert(image.name, image.data, target, clock), clock
 
 
 def scratch_of(archive: Path, work: Path) -> Path:
@@ -149,16 +150,24 @@ def scratch_of(archive: Path, work: Path) -> Path:
 
 
 def pack_once(
-    archive: Path, folder: Path, target: Target, workers: int, wanted: Set[str], report: Callable[[int], None]
+    archive: Path,
+    folder: Path,
+    target: Target,
+    workers: int,
+    wanted: Set[str],
+    report: Callable[[int], None],
+    clock: Clock,
 ) -> None:
     """Whoever comes second waits for the first, or goes on if the first was killed."""
     with locked(folder / "lock", wait=True):
         if not (folder / WHOLE).exists():
-            for num_images in pack_archive(archive, folder, target, workers, wanted):
+            for num_images in pack_archive(archive, folder, target, workers, wanted, clock):
                 report(num_images)
 
 
-def pack_archive(archive: Path, folder: Path, target: Target, workers: int, wanted: Set[str]) -> Iterator[int]:
+def pack_archive(
+    archive: Path, folder: Path, target: Target, workers: int, wanted: Set[str], clock: Clock
+) -> Iterator[int]:
     """One pass over a tar.gz; yields how many images each pack got. What an earlier run packed is not converted again.
 
     Images that no row wants keep their name, so that they can be counted, and lose their bytes.
@@ -168,12 +177,19 @@ def pack_archive(archive: Path, folder: Path, target: Target, workers: int, want
         image if image.name in wanted else SourceImage(image.name, image.where, b"") for image in read_archive(archive)
     )
     todo = islice(images, done * IMAGES_PER_PACK, None)
-    with closing(map_bounded(partial(convert_bytes, target), todo, workers)) as converted:
+    with closing(map_bounded(partial(convert_bytes, target), todo, workers)) as results:
+        converted = adding_up(results, clock)
         for first in converted:
             yield write_pack(chain([first], islice(converted, IMAGES_PER_PACK - 1)), folder / f"{done:06d}.json")
             done += 1
     with atomic_write(folder / WHOLE):
         pass
+
+
+def adding_up(results: Iterable[tuple[Converted, Clock]], clock: Clock) -> Iterator[Converted]:
+    for image, spent in results:
+        clock.add(spent)
+        yield image
 
 
 def write_pack(images: Iterable[Converted], index: Path) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cxrbench import __version__
 from cxrbench.dataset.encodings import ENCODINGS
 from cxrbench.errors import DataError
 from cxrbench.labels import NIH14
@@ -27,13 +28,14 @@ TYPES: dict[str, Any] = {
     **{"kept": pa.bool_(), "offset": pa.int64(), "size": pa.int64()},
     **dict.fromkeys(NIH14, pa.uint8()),
 }
-LIBRARIES = ("numpy", "pillow", "kornia-rs")  # besides the encoder's: they decide the pixels
+LIBRARIES = ("numpy", "pillow", "kornia-rs", "pyarrow")  # besides the encoder's: they decide pixels and table
 CHUNK_BYTES = 2**22
 
 
 def versions(encoding: str) -> dict[str, str]:
     """Of all that decides the bytes: another version refuses to resume."""
-    return {name: version(name) for name in sorted({*LIBRARIES, ENCODINGS[encoding].library})}
+    libraries = {name: version(name) for name in sorted({*LIBRARIES, ENCODINGS[encoding].library})}
+    return {"cxrbench": __version__, **libraries}
 
 
 def sha256_of(path: Path) -> str:

@@ -3,14 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from cxrbench.dataset.locate import Place
 from cxrbench.dataset.manifest import sha256_of
 from cxrbench.dataset.plan import Shard
-from cxrbench.dataset.task import WORK, Outcome, Row, read_outcome
+from cxrbench.dataset.task import WORK, Outcome, Row, digest_of, read_outcome
 from cxrbench.errors import DataError
 from cxrbench.storage import atomic_write, locked
 
@@ -77,7 +78,10 @@ def begin(folder: Path, settings: dict[str, Any]) -> None:
 def refuse_if_begun_otherwise(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """What is recorded, if anything."""
     begun = folder / WORK / BEGUN
-    recorded: dict[str, Any] = json.loads(begun.read_bytes()) if begun.exists() else {}
+    try:
+        recorded: dict[str, Any] = json.loads(begun.read_bytes()) if begun.exists() else {}
+    except ValueError:
+        raise DataError("cannot read what a run began", got=begun, do="remove the folder and run again") from None
     if recorded:
         refuse_others(settings, recorded, folder)
     return recorded
@@ -98,12 +102,13 @@ def flat(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "versions"} | versions
 
 
-def finished(folder: Path, shard: Shard) -> Outcome | None:
-    """What a shard came to, if it is whole on the disk and made from the rows that the plan has now."""
+def finished(folder: Path, shard: Shard, places: Mapping[str, Place]) -> Outcome | None:
+    """What a shard came to, if it is whole on the disk and made from the rows and files that the plan has now."""
     try:
         outcome, samples = read_outcome(folder, shard.stem)
         whole = (
             is_of(outcome, samples, shard)
+            and outcome.sources == digest_of([places[row["name"]] for row in shard.rows()])
             and sha256_of(folder / outcome.file) == outcome.sha256
             and sha256_of(folder / f"{shard.stem}.idx") == outcome.index_sha256
         )

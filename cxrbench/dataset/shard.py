@@ -57,6 +57,8 @@ class Job:
     identity: dict[str, Any]
     rows_without_image: int
     images_without_row: int
+    packed: Clock  # what the archives cost in this run
+    num_converted: int = 0  # in this run
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
@@ -86,7 +88,7 @@ def prepare(
     """Everything before the first shard; converts what lies in tar.gz archives."""
     settings = settings_of(options, labels_sha256)
     refuse_if_begun_otherwise(folder, settings)
-    wanted = frozenset(table["name"])
+    wanted, packed = frozenset(table["name"]), Clock()
 
     def pack(archive: Path) -> list[tuple[str, locate.Place]]:
         scratch = locate.scratch_of(archive, folder / WORK)
@@ -94,7 +96,7 @@ def prepare(
             raise not_done(f"{archive.name} is not converted")
         if not finalising:
             begin(folder, settings)
-            locate.pack_once(archive, scratch, options.target, workers, wanted, report)
+            locate.pack_once(archive, scratch, options.target, workers, wanted, report, packed)
         return locate.packed_places(scratch)
 
     places = locate.find_places(locate.in_turn(find_sources(paths), part), pack)
@@ -106,7 +108,7 @@ def prepare(
     else:  # not before the table is known to fit: a wrong one shall not bind the run with the right one
         begin(folder, settings | shape)
     identity = identity_of(rows, labels_sha256, options) | shape
-    return Job(folder, options, shards, places, identity, without_image, without_row)
+    return Job(folder, options, shards, places, identity, without_image, without_row, packed)
 
 
 def usual_shape(shards: list[Shard], places: dict[str, locate.Place], target: Target) -> dict[str, list[int]]:
@@ -123,7 +125,7 @@ def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int]
     A shard with bad images is done again, since they may have been mended.
     """
     mine = job.shards[part[0] - 1 :: part[1]]
-    before = {shard.stem: finished(job.folder, shard) for shard in mine}
+    before = {shard.stem: finished(job.folder, shard, job.places) for shard in mine}
     job.outcomes = {stem: outcome for stem, outcome in before.items() if outcome and not outcome.bad}
     num_before = len(job.outcomes)
     report(sum(outcome.num_samples for outcome in job.outcomes.values()))
@@ -131,6 +133,7 @@ def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int]
     with closing(map_bounded(run_task, (as_task(job, shard) for shard in todo), workers)) as outcomes:
         for shard, outcome in zip(todo, outcomes, strict=True):
             job.outcomes[shard.stem] = outcome
+            job.num_converted += len(shard)
             report(len(shard))
     return num_before
 
@@ -143,7 +146,7 @@ def as_task(job: Job, shard: Shard) -> Task:
 
 def collect(job: Job) -> None:
     """The outcomes that other processes left, for `--finalise`."""
-    job.outcomes = {shard.stem: outcome for shard in job.shards if (outcome := finished(job.folder, shard))}
+    job.outcomes = {shard.stem: outcome for shard in job.shards if (outcome := finished(job.folder, shard, job.places))}
     if missing := len(job.shards) - len(job.outcomes):
         raise not_done(f"{missing} of {len(job.shards)} shards are missing")
 
@@ -162,7 +165,8 @@ def finalise(job: Job) -> dict[str, Any]:
     num_samples = sum(outcome.num_samples for outcome in outcomes)
     if not num_samples:
         raise DataError("every image is bad", got=f"{len(bad)} images")
-    remove_others(job.folder, {shard.stem for shard in job.shards})
+    outcomes = [outcome for outcome in outcomes if outcome.num_samples]  # readers stumble over an empty tar
+    remove_others(job.folder, {Path(outcome.file).stem for outcome in outcomes})
     manifest.write_samples((read_outcome(job.folder, shard.stem)[1] for shard in job.shards), job.folder)
     write_quarantine(bad, job.folder)
     about = {

@@ -37,6 +37,7 @@ class Outcome:
     num_bytes: int = 0
     sha256: str = ""
     index_sha256: str = ""
+    sources: str = ""  # digest of the stamps of all it was made from
     bad: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     seconds: dict[str, float] = field(default_factory=dict)
     read_bytes: int = 0
@@ -54,10 +55,14 @@ def read_outcome(folder: Path, stem: str) -> tuple[Outcome, list[Row]]:
     return Outcome(**left["outcome"]), left["samples"]
 
 
+def digest_of(places: list[Place]) -> str:
+    return hashlib.sha256("\n".join(place.stamp for place in places).encode()).hexdigest()
+
+
 def run_task(task: Task) -> Outcome:
     """Write the tar, its index, then the outcome, each under its name only when whole. The same bytes each time."""
     folder, clock, target = Path(task.folder), Clock(), encoding(task.target.encoding)
-    outcome, rows = Outcome(f"{task.stem}.tar"), []
+    outcome, rows = Outcome(f"{task.stem}.tar", sources=digest_of(task.places)), []
 
     def samples() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
         for row, place in zip(task.rows, task.places, strict=True):
@@ -95,12 +100,13 @@ def problem_with_shape(pixels: Pixels | None, task: Task) -> str:
 def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:
     """A sample's three files, in the order they are stored in.
 
-    The list of labels is never empty: Hugging Face datasets takes a column's type from the first five samples.
+    No list is empty and no value is null: Hugging Face datasets takes a column's type from the first five samples.
     """
     if image.pixels is None:
         return []
     about = {"name": row["name"], "labels": row["labels"] or [NO_FINDING]}
-    about |= {key: row[key] for key in ("patient", "age", "sex", "view")}
+    about |= {"patient": row["patient"], "age": -1 if row["age"] is None else row["age"]}
+    about |= {"sex": row["sex"] or "", "view": row["view"] or ""}
     about |= {"width": image.pixels.width, "height": image.pixels.height}
     return [
         (extension, image.data),

@@ -130,7 +130,10 @@ def test_a_missing_file_is_named_once(
 def test_an_extra_file_is_named(more: list[str], data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(data / FIRST, data / "000009.tar")
     (data / "deeper").mkdir()
-    assert problems_of(capsys, data, *more) == ["000009.tar does not belong here", "deeper does not belong here"]
+    assert problems_of(capsys, data, *more) == [
+        "000009.tar does not belong here: remove it",
+        "deeper does not belong here: remove it",
+    ]
 
 
 @pytest.mark.parametrize("more", [[], ["--quick"]])
@@ -235,6 +238,16 @@ def test_another_id_is_found_by_the_table_alone(data: Path, capsys: pytest.Captu
     assert tar.read_bytes() != content
     adjust(data)
     assert problems_of(capsys, data) == [f"{FIRST} and the table do not hold the same images"]
+
+
+def test_other_pixels_are_found_by_the_table_alone(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a wrong byte before the tar was written would leave: every checksum fits but that of the pixels."""
+    path = data / FIRST
+    content = bytearray(path.read_bytes())
+    content[512 + 128 + 5] ^= 1  # of the first image, behind the headers of tar and npy
+    path.write_bytes(bytes(content))
+    adjust(data)
+    assert problems_of(capsys, data) == [f"{FIRST} holds other pixels than the table says"]
 
 
 @pytest.mark.parametrize("more", [[], ["--quick"]])

@@ -102,5 +102,5 @@ def test_checksums_are_sha256_of_whole_files(tmp_path: Path):
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_versions_name_every_library_that_decides_the_bytes(encoding: str):
     found = manifest.versions(encoding)
-    assert {"numpy", "pillow", "kornia-rs", ENCODINGS[encoding].library} == set(found)
+    assert {"cxrbench", "numpy", "pillow", "pyarrow", "kornia-rs", ENCODINGS[encoding].library} == set(found)
     assert all(version(name) == number for name, number in found.items())
