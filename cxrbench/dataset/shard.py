@@ -57,7 +57,7 @@ class Job:
     identity: dict[str, Any]
     rows_without_image: int
     images_without_row: int
-    packed: Clock  # what the archives cost in this run
+    packed: Clock = field(default_factory=Clock)  # what the archives cost in this run
     num_converted: int = 0  # in this run
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 

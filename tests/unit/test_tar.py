@@ -1,6 +1,7 @@
 import hashlib
 import io
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,9 @@ def test_offsets_are_where_the_bytes_lie(tar: Path, tmp_path: Path):
 
 def test_the_index_is_dalis_tool_byte_for_byte(tar: Path, tmp_path: Path):
     written = write(tmp_path / "b.tar")
-    subprocess.run(["wds2idx", tar, tmp_path / "theirs.idx"], capture_output=True, check=True)
+    subprocess.run(
+        [Path(sys.executable).with_name("wds2idx"), tar, tmp_path / "theirs.idx"], capture_output=True, check=True
+    )
     assert index_text(written.samples) == (tmp_path / "theirs.idx").read_text()
 
 
