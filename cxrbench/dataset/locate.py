@@ -146,7 +146,7 @@ def scratch_of(archive: Path, work: Path) -> Path:
     """Another one once the archive changes, so that a mended archive is read again."""
     status = archive.stat()
     state = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
-    return work / f"{archive.name}-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+    return work / f"{archive.name}-{digest(state.encode())}"
 
 
 def pack_once(

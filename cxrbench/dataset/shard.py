@@ -119,15 +119,14 @@ def usual_shape(shards: list[Shard], places: dict[str, locate.Place], target: Ta
     return {"shape": list(shapes.most_common(1)[0][0])} if shapes else {}
 
 
-def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int] = (1, 1)) -> int:
-    """Run the tasks of our part that are not done; returns how many were done before.
+def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int] = (1, 1)) -> None:
+    """Run the tasks of our part that are not done.
 
     A shard with bad images is done again, since they may have been mended.
     """
     mine = job.shards[part[0] - 1 :: part[1]]
     before = {shard.stem: finished(job.folder, shard, job.places) for shard in mine}
     job.outcomes = {stem: outcome for stem, outcome in before.items() if outcome and not outcome.bad}
-    num_before = len(job.outcomes)
     report(sum(outcome.num_samples for outcome in job.outcomes.values()))
     todo = [shard for shard in mine if shard.stem not in job.outcomes]
     with closing(map_bounded(run_task, (as_task(job, shard) for shard in todo), workers)) as outcomes:
@@ -135,7 +134,6 @@ def convert_shards(job: Job, workers: int, report: Report, part: tuple[int, int]
             job.outcomes[shard.stem] = outcome
             job.num_converted += len(shard)
             report(len(shard))
-    return num_before
 
 
 def as_task(job: Job, shard: Shard) -> Task:

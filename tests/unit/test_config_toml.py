@@ -6,16 +6,7 @@ import pytest
 
 from cxrbench import config
 from cxrbench.errors import ConfigError, UsageError
-
-DEFAULT = config.RunConfig()
-
-
-def refusal(*assignments: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        config.apply(DEFAULT, assignments)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
+from tests.unit.test_config import DEFAULT, refusal
 
 
 def refusal_of_toml(text: str, source: str = "") -> str:
