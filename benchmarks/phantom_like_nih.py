@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.io import decode_image  # type: ignore[import-untyped]  # it ships no types
+from torchvision.io import decode_image  # it ships no types
 
 from cxrbench.dataset.phantom.draw import draw
 from cxrbench.dataset.phantom.visit import Visit

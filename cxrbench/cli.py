@@ -19,6 +19,7 @@ VERBS = {
     "shard": "PNGs to verified WebDataset shards, resumable, the same bytes every time",
     "verify": "every byte of a data set against its manifest",
     "info": "what a data set holds and where it comes from",
+    "train": "a network on shards: baseline, head, partial, full, or all of them; on one or many GPUs",
 }
 EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
 
@@ -87,11 +88,15 @@ def run_verb(args: argparse.Namespace) -> int:
     except (CxrError, OSError, ModuleNotFoundError) as error:
         if args.debug:
             raise
-        return say(f"error: {in_a_line(error)}", error.exit_code if isinstance(error, CxrError) else 1)
+        if not isinstance(error, CxrError):
+            return say(f"error: {in_a_line(error)}", 1)
+        return say(f"{error.prefix}{error}", error.exit_code) if error.is_said else error.exit_code
 
 
 def say(line: str, code: int) -> int:
-    print(f"cxrbench: {line}", file=sys.stderr)
+    ranks = int(os.environ.get("WORLD_SIZE", "1") or 1)  # torchrun's
+    who = f"rank {os.environ.get('RANK')}: " if ranks > 1 else ""
+    print(f"cxrbench: {who}{line}", file=sys.stderr)
     return code
 
 

@@ -5,6 +5,8 @@ class CxrError(Exception):
     """The work failed. The command line prints it as one line and exits with `exit_code`."""
 
     exit_code = 1
+    prefix = "error: "
+    is_said = True  # False: somebody else says it already
 
     def __init__(self, what: str, *, got: object = None, allowed: object = None, do: str | None = None) -> None:
         parts = [what]
@@ -29,3 +31,20 @@ class UsageError(CxrError):
 
 class ConfigError(UsageError):
     """A setting is unknown or out of range."""
+
+
+class StoppedError(CxrError):
+    """Asked to stop, and able to go on: what sysexits.h calls a temporary failure."""
+
+    exit_code = 75
+    prefix = ""
+
+
+class ElsewhereError(CxrError):
+    """Another rank failed."""
+
+
+class SaidElsewhereError(ElsewhereError):
+    """And says why."""
+
+    is_said = False

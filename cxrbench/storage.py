@@ -2,16 +2,80 @@
 
 import fcntl
 import gzip
+import hashlib
 import os
+import shutil
+import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from cxrbench.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
+CHUNK_BYTES = 2**22
+
+
+Kind = Literal["file", "folder", "other", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What lies at a path, behind links."""
+
+    kind: Kind
+    size: int = 0
+    mtime_ns: int = 0
+
+
+def status(path: Path) -> Status:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Status("nothing")
+    kind: Kind = "file" if stat.S_ISREG(found.st_mode) else "folder" if stat.S_ISDIR(found.st_mode) else "other"
+    return Status(kind, found.st_size, found.st_mtime_ns)
+
+
+def exists(path: Path) -> bool:
+    return status(path).kind != "nothing"
+
+
+def listing(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none, if it is not there."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """Files below a folder in order of their names, through links, but never round in a circle."""
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=refuse_folder):
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        paths = (Path(root, name) for name in sorted(files) if wanted(name))
+        # Pipes and devices would never end; a broken link stays, to be named.
+        yield from (path for path in paths if path.is_file() or not path.exists())
+
+
+def refuse_folder(error: OSError) -> None:
+    raise DataError("cannot read the folder", got=f"{error.filename}: {error.strerror}") from None
+
+
+def open_read(path: Path) -> BinaryIO:
+    """For what is read in parts, or whose errors are the caller's to tell: OSError as the system raises it."""
+    return path.open("rb")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -39,6 +103,14 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_read(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears under its name only once it is complete and on the disk."""
@@ -49,10 +121,68 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        keep_names(path.parent)
     except FileNotFoundError:
         raise DataError("no such folder", got=path.parent, do="create it first") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def keep_names(folder: Path) -> None:
+    """After a crash of the machine a file may be whole and its new name lost, unless the folder is written, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to be filled by `atomic_write`; it takes its name, and an older one's place, when complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        remove(temporary)
+        temporary.mkdir(parents=True)
+        yield temporary
+        remove(path)
+        temporary.replace(path)
+        keep_names(path.parent)
+    finally:
+        remove(temporary)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def link_file(source: Path, target: Path) -> None:
+    """The same file under a second name; a copy, where the file system has no such thing."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def append_line(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def remove_temporary(folder: Path) -> None:
+    """What `atomic_write` left where it was killed."""
+    for name in listing(folder):
+        if name.startswith(".") and name.endswith(".tmp"):
+            remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all in it, if it is there."""
+    if status(path).kind == "folder":
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -62,3 +192,39 @@ def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[Non
     with path.open("a+") as file:  # readable and writable: NFS makes record locks of these, which want both
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield
+
+
+def free_bytes(folder: Path) -> int:
+    """On its disk; the folder is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(folder).free
+
+
+def is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def new_file(path: Path, num_bytes: int) -> Iterator[Path]:
+    """A file of that size to be mapped and filled, which appears under its name only when all is done and on the disk.
+
+    Whoever calls holds a lock on the path: what a run that was killed left is removed first.
+    """
+    for name in listing(path.parent):
+        if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
+            remove(path.parent / name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk is noticed now; a mapped page would crash
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def map_file(path: Path, writable: bool = False) -> npt.NDArray[np.uint8]:
+    """A file's bytes as an array that processes share; what is written to it without `writable` stays in memory."""
+    return np.memmap(path, np.uint8, "r+" if writable else "c")

@@ -91,20 +91,21 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from cxrbench.dataset import manifest, resume, shard
     from cxrbench.dataset.table import read_table
+    from cxrbench.storage import exists, sha256_of
 
     if args.part and args.finalise:
         raise UsageError("--part and --finalise exclude each other", do="finalise after all parts are done")
     options = shard.Options(args.encoding, args.size, args.seed, args.images_per_shard, args.partial)
     table = read_table(args.labels)
-    labels_sha256 = manifest.sha256_of(args.labels)
+    labels_sha256 = sha256_of(args.labels)
     settings = shard.settings_of(options, labels_sha256)
     finished = args.out / manifest.MANIFEST
-    if finished.exists():
+    if exists(finished):
         return say_finished(args, settings)
     start = time.perf_counter()
     try:
         with resume.alone(args.out, args.part):
-            if finished.exists():  # by now
+            if exists(finished):  # by now
                 return say_finished(args, settings)
             job, about = convert(args, table, options, labels_sha256)
     except OSError as error:

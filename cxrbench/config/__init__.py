@@ -16,7 +16,7 @@ from cxrbench.config.sections import (
     TrainConfig,
     ViewConfig,
 )
-from cxrbench.config.toml import apply, from_toml, override, to_toml
+from cxrbench.config.toml import apply, assigned, from_toml, override, to_toml
 
 __all__ = [
     "SECTIONS",
@@ -33,6 +33,7 @@ __all__ = [
     "TrainConfig",
     "ViewConfig",
     "apply",
+    "assigned",
     "from_toml",
     "load_recipe",
     "override",

@@ -164,7 +164,7 @@ class TrainConfig(Section):
 
     epochs: Annotated[int, at_least(1), "passes over the training part"] = 10
     batch: Annotated[int, at_least(1), "images a rank and step; with tencrop, each is ten crops"] = 64
-    tencrop_chunk: Annotated[int, between(1, 10), "tencrop: crops in one forward pass; fewer need less memory"] = 10
+    tencrop_chunk: Annotated[int, between(1, 10), "tencrop: crops a pass; fewer: less memory, other batch norm"] = 10
     accumulate: Annotated[int, at_least(1), "batches a rank adds up before the weights move"] = 1
     precision: Annotated[str, PRECISIONS, "auto: bf16 where it is supported, else fp32"] = "auto"
     clip: Annotated[float, at_least(0), "largest norm of the gradient; 0 = not clipped"] = 1.0

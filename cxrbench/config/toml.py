@@ -44,7 +44,12 @@ def override(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
 
 
 def apply(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
-    """A copy changed by `section.key=value` texts; values are TOML, a bare word is text, and the last of a key wins."""
+    """A copy changed by `section.key=value` texts."""
+    return override(config, assigned(assignments))
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, object]:
+    """What `section.key=value` texts say: values are TOML, a bare word is text, and the last of a key wins."""
     values: dict[str, object] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -53,7 +58,7 @@ def apply(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
                 "a setting must look like section.key=value", got=SHORT.repr(assignment), do="such as train.epochs=3"
             )
         values[name.strip()] = _value(text.strip())
-    return override(config, values)
+    return values
 
 
 def _value(text: str) -> object:

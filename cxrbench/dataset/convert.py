@@ -11,7 +11,6 @@ from PIL import Image
 
 from cxrbench.dataset.encodings import encoding
 from cxrbench.dataset.gray import Header, decode_gray, png_header
-from cxrbench.dataset.quarter import fits, quarter
 from cxrbench.errors import DataError
 
 MAX_ELONGATION = 8  # long side over short side; what is more is no radiograph, and grows large when resized
@@ -107,6 +106,19 @@ def resize(gray: np.ndarray, size_px: int) -> np.ndarray:
         new_width, new_height = size_px, int(size_px * height / width)
     else:
         new_width, new_height = int(size_px * width / height), size_px
+    from cxrbench.dataset.quarter import fits, quarter  # which compiles
+
     if fits(height, width, new_height, new_width):
         return quarter(gray)
     return np.asarray(Image.fromarray(gray).resize((new_width, new_height), Image.Resampling.BILINEAR))
+
+
+def shrink(gray: np.ndarray, size_px: int) -> np.ndarray:
+    """A larger image at that short side, exactly as converting it to that size would have made it; 0: as it is."""
+    return resize(gray, size_px) if 0 < size_px < min(gray.shape) else gray
+
+
+def shrunk_shape(height: int, width: int, size_px: int) -> tuple[int, int]:
+    """What `shrink` makes of it."""
+    short = min(height, width)
+    return (size_px * height // short, size_px * width // short) if 0 < size_px < short else (height, width)

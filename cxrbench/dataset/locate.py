@@ -6,20 +6,31 @@ packs (a data file, and an index that appears only when the data is whole), and 
 
 import hashlib
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from cxrbench.dataset.convert import Clock, Converted, Pixels, Target, convert
 from cxrbench.dataset.parallel import map_bounded
-from cxrbench.dataset.source import SourceImage, image_name, is_image, read_archive, too_large, walk
+from cxrbench.dataset.source import (
+    DAMAGE,
+    SourceImage,
+    ZipMember,
+    image_name,
+    is_image,
+    read_archive,
+    read_member,
+    too_large,
+    zip_members,
+)
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write, locked
+from cxrbench.storage import atomic_write, exists, listing, locked, open_read, read_bytes, status, walk
 
 IMAGES_PER_PACK = 512
 WHOLE = "whole"  # the file that says an archive was packed to its end
@@ -30,7 +41,7 @@ class Place:
     """A file, or a member of a zip, or a stretch of a pack (then already converted, or known to be bad)."""
 
     path: str
-    member: str = ""
+    member: ZipMember | None = None
     offset: int = -1
     size: int = 0
     pixels: Pixels | None = None
@@ -42,11 +53,6 @@ class Place:
         return self.offset >= 0
 
 
-@cache
-def opened_zip(path: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)  # once a process: its directory of 112,120 entries takes a second to read
-
-
 def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
     """The converted image, from wherever it is."""
     if place.problem:
@@ -56,10 +62,11 @@ def fetch(name: str, place: Place, target: Target, clock: Clock) -> Converted:
             return Converted(name, problem=problem)
         with clock("read"):
             data = read_place(place)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         return Converted(name, problem=f"damaged in the zip; got {' '.join(str(error).split())}")
     except (OSError, NotImplementedError, RuntimeError) as error:  # gone, encrypted: no fault of this one image
-        got = f"{' in '.join(filter(None, (place.member, place.path)))}: {getattr(error, 'strerror', None) or error}"
+        where = f"{place.member.name} in {place.path}" if place.member else place.path
+        got = f"{where}: {getattr(error, 'strerror', None) or error}"
         do = "is the disk there? run the same command again; what is done is kept"
         raise DataError("cannot read the image", got=got, do=do) from None
     if place.is_converted and digest(data) != place.stamp:
@@ -79,14 +86,14 @@ def digest(data: bytes) -> str:
 
 def size_of(place: Place) -> int:
     if place.member:
-        return opened_zip(place.path).getinfo(place.member).file_size
-    return place.size if place.is_converted else Path(place.path).stat().st_size
+        return place.member.size
+    return place.size if place.is_converted else status(Path(place.path)).size
 
 
 def read_place(place: Place) -> bytes:
-    if place.member:
-        return opened_zip(place.path).read(place.member)
-    with Path(place.path).open("rb") as file:
+    with open_read(Path(place.path)) as file:
+        if place.member:
+            return read_member(file, place.member)
         if place.is_converted:
             file.seek(place.offset)
             return file.read(place.size)
@@ -99,40 +106,50 @@ def in_turn(sources: list[Path], part: tuple[int, int]) -> list[Path]:
     return sources[start:] + sources[:start]
 
 
+def is_direct(source: Path) -> bool:
+    """Can its images be read where they are?"""
+    return source.suffix == ".zip" or status(source).kind == "folder"
+
+
 def find_places(sources: Sequence[Path], pack: Callable[[Path], list[tuple[str, Place]]]) -> dict[str, Place]:
     """Every image's place; `pack` gives those of a tar.gz. The same name twice is refused."""
     places: dict[str, Place] = {}
-    origins: dict[str, str] = {}
+    origins: dict[str, Path] = {}
     for source in sources:
-        found = list(places_in(source)) if source.is_dir() or source.suffix == ".zip" else pack(source)
+        found = list(places_in(source)) if is_direct(source) else pack(source)
         if not found:
             raise DataError("no PNG in the archive", got=source)
         for name, place in found:
-            origin = f"{source}:{place.member}" if place.member else str(source) if place.is_converted else place.path
             if name in places:
-                raise DataError(f"{name} is there twice", got=f"{origins[name]} and {origin}", do="give one of them")
-            places[name], origins[name] = place, origin
+                both = f"{origin(origins[name], places[name])} and {origin(source, place)}"
+                raise DataError(f"{name} is there twice", got=both, do="give one of them")
+            places[name], origins[name] = place, source
     return places
 
 
+def origin(source: Path, place: Place) -> str:
+    return f"{source}:{place.member.name}" if place.member else str(source) if place.is_converted else place.path
+
+
 def places_in(source: Path) -> Iterator[tuple[str, Place]]:
-    if source.is_dir():
+    if status(source).kind == "folder":
         yield from ((image_name(path.name), Place(str(path), stamp=stamp_of(path))) for path in walk(source, is_image))
         return
     try:
-        infos = [info for info in opened_zip(str(source)).infolist() if not info.is_dir() and is_image(info.filename)]
-    except (zipfile.BadZipFile, OSError) as error:
+        members = zip_members(source)
+    except (*DAMAGE, OSError) as error:
         raise DataError("corrupt archive", got=f"{source}: {error}", do="download it again") from None
-    for info in infos:
-        yield image_name(info.filename), Place(str(source), info.filename, stamp=f"{info.CRC:08x} {info.file_size}")
+    path = str(source)  # one for all
+    for member in members:
+        yield image_name(member.name), Place(path, member, stamp=f"{member.crc:08x} {member.size}")
 
 
 def stamp_of(path: Path) -> str:
     try:
-        status = path.stat()
+        found = status(path)
     except OSError:
         return "gone"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return "gone" if found.kind == "nothing" else f"{found.size} {found.mtime_ns}"
 
 
 def convert_bytes(target: Target, image: SourceImage) -> tuple[Converted, Clock]:
@@ -142,10 +159,11 @@ def convert_bytes(target: Target, image: SourceImage) -> tuple[Converted, Clock]
     return convert(image.name, image.data, target, clock), clock
 
 
-def scratch_of(archive: Path, work: Path) -> Path:
-    """Another one once the archive changes, so that a mended archive is read again."""
-    status = archive.stat()
-    state = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}"
+def scratch_of(archive: Path, work: Path, wanted: Set[str]) -> Path:
+    """Another one once the archive changes, so that a mended archive is read again; or once a mended table wants
+    other images.
+    """
+    state = "\n".join([str(archive.resolve()), stamp_of(archive), *sorted(wanted)])
     return work / f"{archive.name}-{digest(state.encode())}"
 
 
@@ -160,7 +178,7 @@ def pack_once(
 ) -> None:
     """Whoever comes second waits for the first, or goes on if the first was killed."""
     with locked(folder / "lock", wait=True):
-        if not (folder / WHOLE).exists():
+        if not exists(folder / WHOLE):
             for num_images in pack_archive(archive, folder, target, workers, wanted, clock):
                 report(num_images)
 
@@ -172,7 +190,7 @@ def pack_archive(
 
     Images that no row wants keep their name, so that they can be counted, and lose their bytes.
     """
-    done = len(list(folder.glob("*.json")))
+    done = len(indexes_in(folder))
     images = (
         image if image.name in wanted else SourceImage(image.name, image.where, b"") for image in read_archive(archive)
     )
@@ -207,8 +225,13 @@ def write_pack(images: Iterable[Converted], index: Path) -> int:
 
 def packed_places(folder: Path) -> list[tuple[str, Place]]:
     places = []
-    for index in sorted(folder.glob("*.json")):
-        for name, offset, size, pixels, problem, stamp in json.loads(index.read_bytes()):
+    for index in indexes_in(folder):
+        pack = str(index.with_suffix(".pack"))
+        for name, offset, size, pixels, problem, stamp in json.loads(read_bytes(index)):
             known = Pixels(**pixels) if pixels else None
-            places.append((name, Place(str(index.with_suffix(".pack")), "", offset, size, known, problem, stamp)))
+            places.append((name, Place(pack, None, offset, size, known, problem, stamp)))
     return places
+
+
+def indexes_in(folder: Path) -> list[Path]:
+    return [folder / name for name in listing(folder) if name.endswith(".json")]

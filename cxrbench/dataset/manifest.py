@@ -16,7 +16,7 @@ from cxrbench import __version__
 from cxrbench.dataset.encodings import ENCODINGS
 from cxrbench.errors import DataError
 from cxrbench.labels import NIH14
-from cxrbench.storage import atomic_write, read_bytes
+from cxrbench.storage import atomic_write, exists, read_bytes, status
 
 SCHEMA_VERSION = 1
 MANIFEST, SAMPLES, QUARANTINE = "dataset.json", "samples.parquet", "quarantine.csv"
@@ -28,22 +28,13 @@ TYPES: dict[str, Any] = {
     **{"kept": pa.bool_(), "offset": pa.int64(), "size": pa.int64()},
     **dict.fromkeys(NIH14, pa.uint8()),
 }
-LIBRARIES = ("numpy", "pillow", "kornia-rs", "pyarrow")  # besides the encoder's: they decide pixels and table
-CHUNK_BYTES = 2**22
+LIBRARIES = ("numpy", "pillow", "imagecodecs", "numba", "pyarrow")  # and the encoder's: they decide pixels and table
 
 
 def versions(encoding: str) -> dict[str, str]:
     """Of all that decides the bytes: another version refuses to resume."""
     libraries = {name: version(name) for name in sorted({*LIBRARIES, ENCODINGS[encoding].library})}
     return {"cxrbench": __version__, **libraries}
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def as_columns(rows: list[dict[str, Any]]) -> pa.Table:
@@ -60,12 +51,23 @@ def write_samples(shards: Iterable[list[dict[str, Any]]], folder: Path) -> None:
         file.write(buffer.getbuffer())
 
 
-def read_samples(folder: Path) -> pd.DataFrame:
+def read_stored(folder: Path) -> pa.Table:
+    """The table as it was written: its columns, with their types."""
     try:
-        samples: pd.DataFrame = pq.read_table(io.BytesIO(read_bytes(folder / SAMPLES))).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+        return pq.read_table(io.BytesIO(read_bytes(folder / SAMPLES))).select(list(TYPES)).cast(pa.schema(TYPES))
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise DataError("cannot read the table", got=f"{folder / SAMPLES}: {error}", do="convert again") from None
+
+
+def read_samples(folder: Path) -> pd.DataFrame:
+    samples: pd.DataFrame = read_stored(folder).to_pandas()
     return samples
+
+
+def as_rows(samples: pa.Table) -> list[dict[str, Any]]:
+    """What `as_columns` got."""
+    rows = samples.to_pylist()
+    return [row | {"labels": [name for name in NIH14 if row[name]]} for row in rows]
 
 
 def as_json(manifest: dict[str, Any]) -> bytes:
@@ -81,8 +83,10 @@ def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if not path.exists():
-        begun = (folder / ".work").is_dir()
+    if status(folder).kind != "folder":
+        raise DataError("no such folder", got=folder, do="give one that `cxrbench shard` made")
+    if not exists(path):
+        begun = exists(folder / ".work")
         do = "run the same `cxrbench shard` again to finish it" if begun else "make one with `cxrbench shard`"
         raise DataError("not a finished data set", got=folder, do=do)
     data = read_bytes(path)

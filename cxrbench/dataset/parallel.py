@@ -6,8 +6,10 @@ Here each has its own, whose end is noticed on both sides, whatever they are doi
 
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,6 +23,7 @@ from cxrbench.errors import CxrError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+HIDING = threading.RLock()  # what threads start at the same time must not find it hidden already
 PER_WORKER = 2  # one at work, one so that it need not wait for the next
 IN_FLIGHT_PER_WORKER = 4  # with the results that wait for their turn
 
@@ -66,7 +69,7 @@ def started(function: Callable[[Any], Any], workers: int) -> Iterator[list[Conne
     context = multiprocessing.get_context("spawn")  # not forked: a fork of a process that has threads may hang
     connections, processes = [], []
     try:
-        with interrupts_held_back():
+        with main_hidden(), interrupts_held_back():
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(function, theirs), daemon=True)
@@ -81,6 +84,21 @@ def started(function: Callable[[Any], Any], workers: int) -> Iterator[list[Conne
         for process, connection in zip(processes, connections, strict=True):
             process.join()
             connection.close()
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Processes started here don't run the user's script again: what they do is in the package, and scripts without
+    `if __name__ == "__main__":`, and notebooks, work as they are.
+    """
+    main = sys.modules["__main__"]
+    with HIDING:
+        hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            vars(main).update(hidden)
 
 
 @contextmanager
@@ -142,7 +160,23 @@ def serve(function: Callable[[Any], Any], connection: Connection) -> None:
         except Exception as error:  # noqa: BLE001 - the parent raises it
             error.add_note(traceback.format_exc())  # for --debug
             result, problem = None, error
+        answer = as_bytes(number, result, problem)
         try:
-            connection.send((number, result, problem))
+            connection.send_bytes(answer)
         except ConnectionError:
             os._exit(1)  # as above
+
+
+def as_bytes(number: int, result: object, problem: Exception | None) -> bytes:
+    """What the parent receives; of what can't be sent, or not be made again there, an error that tells of it."""
+    try:
+        answer = pickle.dumps((number, result, problem))
+        if problem:
+            pickle.loads(answer)
+        return answer
+    except Exception as error:  # noqa: BLE001 - whatever pickling calls may raise anything
+        lost = problem or error
+        told = CxrError("a worker process failed", got=f"{type(lost).__name__}: {lost}", do="--debug shows where")
+        for note in getattr(lost, "__notes__", None) or [traceback.format_exc()]:
+            told.add_note(note)
+        return pickle.dumps((number, None, told))

@@ -1,21 +1,22 @@
-"""Pillow's bilinear resize to a quarter, to the bit and in little more than half its time: NIH's 1024 pixels to 256.
+"""Pillow's bilinear resize to a quarter, to the bit and in a tenth of its time: NIH's 1024 pixels to 256.
 
 At this factor Pillow's weights are 1 3 5 7 7 5 3 1 of 32, first along rows, rounded to 8 bits, then along columns. So
-whole numbers do, two to a machine word. At the borders, where Pillow weighs fewer pixels, Pillow is asked.
+whole numbers do. At the borders, where Pillow weighs fewer pixels, Pillow is asked.
 """
 
 import numpy as np
 import numpy.typing as npt
+from numba import types
 from PIL import Image
+
+from cxrbench.dataset.jit import compiled
 
 FACTOR = 4
 MIN_SIDE_PX = 4 * FACTOR
-ROWS_AT_ONCE = 128  # few enough for the processor's cache
-LANES, LOW = np.uint32(0x00FF00FF), np.uint32(0xFFFF)
 BORDER_PX = 2 * FACTOR  # what the outermost pixel of the result depends on, and a little more
 
 Bytes8 = npt.NDArray[np.uint8]
-Words = npt.NDArray[np.uint32]
+GRAY = types.uint8[:, ::1]
 
 
 def fits(height: int, width: int, new_height: int, new_width: int) -> bool:
@@ -24,7 +25,7 @@ def fits(height: int, width: int, new_height: int, new_width: int) -> bool:
 
 
 def quarter(gray: Bytes8) -> Bytes8:
-    return quarter_height(quarter_width(np.ascontiguousarray(gray)))
+    return quarter_height(quarter_width(np.require(gray, np.uint8, ["C", "W"])))  # of compiled code
 
 
 def with_pillow(gray: Bytes8, height: int, width: int) -> Bytes8:
@@ -32,47 +33,36 @@ def with_pillow(gray: Bytes8, height: int, width: int) -> Bytes8:
 
 
 def quarter_width(gray: Bytes8) -> Bytes8:
-    words = gray.view("<u4")  # four pixels each, p0 in the lowest byte
-    out = np.empty(words.shape, np.uint8)
-    for top in range(0, len(words), ROWS_AT_ONCE):
-        out[top : top + ROWS_AT_ONCE] = weigh_words(words[top : top + ROWS_AT_ONCE])
+    out = np.empty((len(gray), gray.shape[1] // FACTOR), np.uint8)
+    weigh_columns(gray, out)
     out[:, :1] = with_pillow(gray[:, :BORDER_PX], len(gray), 2)[:, :1]
     out[:, -1:] = with_pillow(gray[:, -BORDER_PX:], len(gray), 2)[:, -1:]
     return out
 
 
-def weigh_words(words: Words) -> Words:
-    """Per word 5 p0 + 7 p1 + 7 p2 + 5 p3, and of its neighbours p2 + 3 p3 on the left and 3 p0 + p1 on the right."""
-    even: Words = words & LANES  # p0 and p2, each in 16 bits
-    odd = words >> 8
-    odd &= LANES  # p1 and p3
-    both = even + odd
-    even += even
-    even += both  # 3 p0 + p1 below, 3 p2 + p3 above
-    odd += odd
-    odd += both  # p0 + 3 p1 below, p2 + 3 p3 above
-    both <<= 2
-    total: Words = both + odd
-    total &= LOW  # 5 p0 + 7 p1
-    both += even
-    both >>= 16  # 7 p2 + 5 p3
-    total += both
-    odd >>= 16
-    even &= LOW
-    total[:, 1:] += odd[:, :-1]
-    total[:, :-1] += even[:, 1:]
-    total += 16
-    total >>= 5
-    return total
-
-
 def quarter_height(gray: Bytes8) -> Bytes8:
-    first, second, third, fourth = (gray[row::FACTOR].astype(np.uint16) for row in range(FACTOR))
-    total = 5 * (first + fourth) + 7 * (second + third) + 16
-    total[1:] += (third + 3 * fourth)[:-1]
-    total[:-1] += (3 * first + second)[1:]
-    total >>= 5
-    out = total.astype(np.uint8)
+    out = np.empty((len(gray) // FACTOR, gray.shape[1]), np.uint8)
+    weigh_rows(gray, out)
     out[:1] = with_pillow(gray[:BORDER_PX], 2, gray.shape[1])[:1]
     out[-1:] = with_pillow(gray[-BORDER_PX:], 2, gray.shape[1])[-1:]
     return out
+
+
+@compiled(types.void(GRAY, GRAY))
+def weigh_columns(gray: Bytes8, out: Bytes8) -> None:
+    for y in range(out.shape[0]):
+        p = gray[y]
+        for x in range(1, out.shape[1] - 1):
+            i = FACTOR * x
+            outer = p[i - 2] + p[i + 5] + 3 * (p[i - 1] + p[i + 4])
+            out[y, x] = np.uint8((outer + 5 * (p[i] + p[i + 3]) + 7 * (p[i + 1] + p[i + 2]) + 16) >> 5)
+
+
+@compiled(types.void(GRAY, GRAY))
+def weigh_rows(gray: Bytes8, out: Bytes8) -> None:
+    for y in range(1, out.shape[0] - 1):
+        i = FACTOR * y
+        for x in range(out.shape[1]):
+            outer = gray[i - 2, x] + gray[i + 5, x] + 3 * (gray[i - 1, x] + gray[i + 4, x])
+            inner = 5 * (gray[i, x] + gray[i + 3, x]) + 7 * (gray[i + 1, x] + gray[i + 2, x])
+            out[y, x] = np.uint8((outer + inner + 16) >> 5)

@@ -2,18 +2,26 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from cxrbench.dataset.locate import Place
-from cxrbench.dataset.manifest import sha256_of
 from cxrbench.dataset.plan import Shard
 from cxrbench.dataset.task import WORK, Outcome, Row, digest_of, read_outcome
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write, locked
+from cxrbench.storage import (
+    atomic_write,
+    exists,
+    listing,
+    locked,
+    read_bytes,
+    remove,
+    remove_temporary,
+    sha256_of,
+    status,
+)
 
 BEGUN = "options.json"
 OF_A_SHARD = re.compile(r"\d{6,}\.(tar|idx)")
@@ -34,37 +42,38 @@ def alone(folder: Path, part: tuple[int, int] | None) -> Iterator[None]:
         if part:
             yield
             return
-        remove_temporary(folder)  # of a run that was killed; only who is alone may, so a part leaves them
+        remove_leftovers(folder)  # of a run that was killed; only who is alone may, so a part leaves them
         try:
             yield
         finally:
-            remove_temporary(folder)
+            remove_leftovers(folder)
 
 
 def refuse_foreign(folder: Path) -> None:
     """Files that are not ours would be taken for a part of the data set, or removed with what is left over."""
-    if (folder / WORK / BEGUN).exists() or not folder.exists():
+    if exists(folder / WORK / BEGUN):
         return
-    if names := sorted(path.name for path in folder.iterdir() if path.name != WORK):
+    if names := [name for name in listing(folder) if name != WORK]:
         got = f"{folder} with {len(names)} entries, such as {names[0]}"
         raise DataError("the folder is not empty", got=got, do="choose another --out")
 
 
-def remove_temporary(folder: Path) -> None:
-    for pattern in (".*.tmp", f"{WORK}/.*.tmp", f"{WORK}/*/.*.tmp"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    work = folder / WORK
+    scratch = [work / name for name in listing(work) if status(work / name).kind == "folder"]
+    for each in (folder, work, *scratch):
+        remove_temporary(each)
 
 
 def remove_others(folder: Path, stems: Set[str]) -> None:
     """Shards of an earlier plan, which --partial had when other images were there."""
-    for path in folder.iterdir():
-        if OF_A_SHARD.fullmatch(path.name) and path.stem not in stems:
-            path.unlink()
+    for name in listing(folder):
+        if OF_A_SHARD.fullmatch(name) and Path(name).stem not in stems:
+            remove(folder / name)
 
 
 def remove_work(folder: Path) -> None:
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    remove(folder / WORK)
 
 
 def begin(folder: Path, settings: dict[str, Any]) -> None:
@@ -79,7 +88,7 @@ def refuse_if_begun_otherwise(folder: Path, settings: dict[str, Any]) -> dict[st
     """What is recorded, if anything."""
     begun = folder / WORK / BEGUN
     try:
-        recorded: dict[str, Any] = json.loads(begun.read_bytes()) if begun.exists() else {}
+        recorded: dict[str, Any] = json.loads(read_bytes(begun)) if exists(begun) else {}
     except ValueError:
         raise DataError("cannot read what a run began", got=begun, do="remove the folder and run again") from None
     if recorded:
@@ -112,7 +121,7 @@ def finished(folder: Path, shard: Shard, places: Mapping[str, Place]) -> Outcome
             and sha256_of(folder / outcome.file) == outcome.sha256
             and sha256_of(folder / f"{shard.stem}.idx") == outcome.index_sha256
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (DataError, OSError, ValueError, TypeError, KeyError):
         return None
     return outcome if whole else None
 

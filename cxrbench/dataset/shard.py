@@ -25,7 +25,7 @@ from cxrbench.dataset.resume import begin, finished, refuse_if_begun_otherwise, 
 from cxrbench.dataset.source import find_sources
 from cxrbench.dataset.task import WORK, Outcome, Task, read_outcome, run_task
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write
+from cxrbench.storage import atomic_write, exists, sha256_of
 
 Report = Callable[[int], None]
 NUM_TELLING = 16  # images whose shape most others share
@@ -88,14 +88,15 @@ def prepare(
     """Everything before the first shard; converts what lies in tar.gz archives."""
     settings = settings_of(options, labels_sha256)
     refuse_if_begun_otherwise(folder, settings)
+    of_the_packs = {key: value for key, value in settings.items() if key != "labels_sha256"}
     wanted, packed = frozenset(table["name"]), Clock()
 
     def pack(archive: Path) -> list[tuple[str, locate.Place]]:
-        scratch = locate.scratch_of(archive, folder / WORK)
-        if finalising and not (scratch / locate.WHOLE).exists():
+        scratch = locate.scratch_of(archive, folder / WORK, wanted)
+        if finalising and not exists(scratch / locate.WHOLE):
             raise not_done(f"{archive.name} is not converted")
         if not finalising:
-            begin(folder, settings)
+            begin(folder, of_the_packs)
             locate.pack_once(archive, scratch, options.target, workers, wanted, report, packed)
         return locate.packed_places(scratch)
 
@@ -174,8 +175,8 @@ def finalise(job: Job) -> dict[str, Any]:
         "quarantined": len(bad),
         "rows_without_image": job.rows_without_image,
         "images_without_row": job.images_without_row,
-        "samples_sha256": manifest.sha256_of(job.folder / manifest.SAMPLES),
-        "quarantine_sha256": manifest.sha256_of(job.folder / manifest.QUARANTINE),
+        "samples_sha256": sha256_of(job.folder / manifest.SAMPLES),
+        "quarantine_sha256": sha256_of(job.folder / manifest.QUARANTINE),
         "shards": [
             {
                 "file": outcome.file,

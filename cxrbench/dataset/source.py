@@ -6,22 +6,27 @@ Archives are streamed, in one pass, and never unpacked to the disk.
 import gzip
 import io
 import lzma
-import os
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 from cxrbench.errors import DataError
+from cxrbench.storage import open_read, status, walk
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 MAX_FILE_BYTES = 2**28
 TAR_END_BYTES = 2 * tarfile.BLOCKSIZE
+ZIP_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, lengths of the name and of the extra field, which follow
+ENCRYPTED, PATCHED, STRONGLY_ENCRYPTED, UTF_8 = 1, 1 << 5, 1 << 6, 1 << 11  # flags of a zip's member
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError),
     *(NotImplementedError, RuntimeError),  # a compression or an encryption that we can't read
+    UnicodeDecodeError,  # of a name in a zip
 )
 
 
@@ -33,6 +38,19 @@ class SourceImage:
     problem: str = ""  # why it can't be read; then there is no data
 
 
+class ZipMember(NamedTuple):
+    """What a zip's directory says of a file: enough to read it without the directory, which names all files."""
+
+    name: str
+    offset: int  # of its header
+    num_stored: int  # bytes, compressed
+    size: int
+    crc: int
+    method: int
+    flags: int
+    header_name: str  # other than the name, where that is repaired
+
+
 def is_image(path: str) -> bool:
     """A PNG, and not one of the ._ companions and __MACOSX folders that archives made on a Mac contain."""
     pure = PurePosixPath(path)
@@ -42,24 +60,6 @@ def is_image(path: str) -> bool:
 def image_name(path: str) -> str:
     """As the CSV has it: without folders, and with a small .png whatever the file's."""
     return f"{PurePosixPath(path).stem}.png"
-
-
-def walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Files below a folder in order of their names, through links, but never round in a circle."""
-    seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=refuse_folder):
-        if (real := os.path.realpath(root)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        paths = (Path(root, name) for name in sorted(files) if wanted(name))
-        # Pipes and devices would never end; a broken link stays, to be named.
-        yield from (path for path in paths if path.is_file() or not path.exists())
-
-
-def refuse_folder(error: OSError) -> None:
-    raise DataError("cannot read the folder", got=f"{error.filename}: {error.strerror}") from None
 
 
 def too_large(num_bytes: int) -> str:
@@ -83,8 +83,9 @@ class Tail(io.RawIOBase):
 def read_folder(folder: Path) -> Iterator[SourceImage]:
     for path in walk(folder, is_image):
         try:
-            problem = too_large(path.stat().st_size)
-            data = b"" if problem else path.read_bytes()
+            with open_read(path) as file:
+                problem = too_large(status(path).size)
+                data = b"" if problem else file.read()
         except OSError as error:
             data, problem = b"", f"cannot read it: {error.strerror}"
         yield SourceImage(image_name(path.name), str(path), data, problem)
@@ -92,13 +93,13 @@ def read_folder(folder: Path) -> Iterator[SourceImage]:
 
 def read_tar(archive: Path) -> Iterator[SourceImage]:
     """Through gzip, to the very end: tarfile's own reader knows neither checksums nor where a cut file should end."""
-    with gzip.open(archive) as unzipped:
+    with open_read(archive) as file, gzip.open(file) as unzipped:
         tail = Tail(unzipped)
         with tarfile.open(fileobj=tail, mode="r|") as tar:
             for member in tar:
-                if member.isreg() and is_image(member.name) and (file := tar.extractfile(member)):
+                if member.isreg() and is_image(member.name) and (content := tar.extractfile(member)):
                     problem = too_large(member.size)
-                    data = b"" if problem else file.read()
+                    data = b"" if problem else content.read()
                     yield SourceImage(image_name(member.name), f"{archive}:{member.name}", data, problem)
         while tail.read(TAR_END_BYTES):
             pass
@@ -107,12 +108,54 @@ def read_tar(archive: Path) -> Iterator[SourceImage]:
 
 
 def read_zip(archive: Path) -> Iterator[SourceImage]:
-    with zipfile.ZipFile(archive) as contents:
-        for info in contents.infolist():
-            if not info.is_dir() and is_image(info.filename):
-                problem = too_large(info.file_size)
-                data = b"" if problem else contents.read(info)
-                yield SourceImage(image_name(info.filename), f"{archive}:{info.filename}", data, problem)
+    members = zip_members(archive)
+    with open_read(archive) as file:
+        for member in members:
+            problem = too_large(member.size)
+            data = b"" if problem else read_member(file, member)
+            yield SourceImage(image_name(member.name), f"{archive}:{member.name}", data, problem)
+
+
+def zip_members(archive: Path) -> list[ZipMember]:
+    """The images in a zip."""
+    with open_read(archive) as file, zipfile.ZipFile(file) as contents:
+        return [
+            ZipMember(
+                *(each.filename, each.header_offset, each.compress_size, each.file_size),
+                *(each.CRC, each.compress_type, each.flag_bits, each.orig_filename),
+            )
+            for each in contents.infolist()
+            if not each.is_dir() and is_image(each.filename)
+        ]
+
+
+def read_member(file: BinaryIO, member: ZipMember) -> bytes:
+    """As zipfile reads it, with its checks and its messages, but without the directory."""
+    if member.flags & PATCHED:
+        raise NotImplementedError("compressed patched data (flag bit 5)")
+    if member.flags & STRONGLY_ENCRYPTED:
+        raise NotImplementedError("strong encryption (flag bit 6)")
+    if member.flags & ENCRYPTED:
+        raise RuntimeError(f"File {member.name!r} is encrypted, password required for extraction")
+    file.seek(member.offset)
+    header = file.read(ZIP_HEADER.size)
+    if len(header) != ZIP_HEADER.size:
+        raise zipfile.BadZipFile("Truncated file header")
+    signature, flags, num_name, num_extra = ZIP_HEADER.unpack(header)
+    if signature != b"PK\3\4":
+        raise zipfile.BadZipFile("Bad magic number for file header")
+    name = file.read(num_name)
+    if name.decode("utf-8" if flags & UTF_8 else "cp437", "replace") != member.header_name:
+        raise zipfile.BadZipFile(f"File name in directory {member.header_name!r} and header {name!r} differ.")
+    file.seek(num_extra, io.SEEK_CUR)
+    info = zipfile.ZipInfo(member.name)
+    info.compress_type, info.compress_size = member.method, member.num_stored
+    info.file_size, info.CRC = member.size, member.crc
+    with zipfile.ZipExtFile(file, "r", info) as content:
+        data = content.read()
+    if len(data) != member.size:
+        raise zipfile.BadZipFile(f"{len(data):,} bytes instead of {member.size:,}")
+    return data
 
 
 def read_archive(archive: Path) -> Iterator[SourceImage]:
@@ -126,16 +169,17 @@ def find_sources(paths: Sequence[Path]) -> list[Path]:
     """The folders and archives that hold images. A folder stands for its PNGs and for the archives in it."""
     sources: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        kind = status(path).kind
+        if kind == "folder":
             found = [path] if next(walk(path, is_image), None) else []
             found += walk(path, lambda name: name.endswith(ARCHIVES))
             if not found:
                 raise DataError("no PNG in the folder", got=path, allowed="images, or NIH's archives of them")
             sources += found
-        elif path.is_file() and path.name.endswith(ARCHIVES):
+        elif kind == "file" and path.name.endswith(ARCHIVES):
             sources.append(path)
         else:
-            problem = "no such file or folder" if not path.exists() else "neither a folder nor an archive"
+            problem = "no such file or folder" if kind == "nothing" else "neither a folder nor an archive"
             raise DataError(problem, got=path, allowed=f"a folder, or a file that ends in {', '.join(ARCHIVES)}")
     return sources
 
@@ -145,7 +189,7 @@ def read_images(paths: Sequence[Path]) -> Iterator[SourceImage]:
     places: dict[str, str] = {}
     for source in find_sources(paths):
         num_before = len(places)
-        for image in (read_folder if source.is_dir() else read_archive)(source):
+        for image in (read_folder if status(source).kind == "folder" else read_archive)(source):
             if image.name in places:
                 raise DataError(
                     f"{image.name} is there twice", got=f"{places[image.name]} and {image.where}", do="give one of them"

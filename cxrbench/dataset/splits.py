@@ -5,7 +5,7 @@ The official split is nothing but the numbers of its 2,797 test patients: those 
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,10 +19,11 @@ from cxrbench.dataset.assign import deal, parse_fractions, seeded_order
 from cxrbench.dataset.csv import read_csv
 from cxrbench.errors import DataError, UsageError
 from cxrbench.labels import NIH14
-from cxrbench.storage import atomic_write, read_bytes, read_text
+from cxrbench.storage import atomic_write, exists, read_bytes, read_text, status
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["name", "patient", "part"]
+CROSSING = "patients cross parts"  # every table of scores says so
 LISTS_ADVICE = "give the whole CSV, or remove the lists: the official split needs none"
 OFFICIAL_LISTS = {"train_val_list.txt": False, "test_list.txt": True}  # is it the test list?
 
@@ -79,7 +80,7 @@ def split_image(table: pd.DataFrame, fractions: str | None, seed: int) -> Split:
     counts = np.column_stack([table[list(NIH14)].to_numpy(), np.ones(len(table), np.int64)])
     order = seeded_order(table["name"].tolist(), seed, "image split")
     part = deal(counts, order, parse_fractions(fractions, 3))
-    return as_split(table, part, f"image, train/val/test {fractions}, seed {seed}: patients cross parts")
+    return as_split(table, part, f"image, train/val/test {fractions}, seed {seed}: {CROSSING}")
 
 
 POLICIES: dict[str, Callable[[pd.DataFrame, str | None, int], Split]] = {
@@ -94,7 +95,7 @@ def make_split(table: pd.DataFrame, policy: str, fractions: str | None = None, s
     if policy in POLICIES:
         return POLICIES[policy](table, fractions, seed)
     path = Path(policy)
-    if not path.exists():
+    if not exists(path):
         raise UsageError(
             "unknown split policy", got=repr(policy), allowed=f"{', '.join(POLICIES)}, or a file that exists"
         )
@@ -138,7 +139,7 @@ def check_official_lists(table: pd.DataFrame, folder: Path) -> list[str]:
     found = []
     expected = dict(zip(table["name"], is_official_test(table), strict=True))
     for name, is_test in OFFICIAL_LISTS.items():
-        path = next((folder / file for file in (name, f"{name}.gz") if (folder / file).exists()), None)
+        path = next((folder / file for file in (name, f"{name}.gz") if exists(folder / file)), None)
         if path is None:
             continue
         found.append(path.name)
@@ -160,7 +161,7 @@ def refuse_unknown(path: Path, unknown: list[str], do: str) -> None:
 def split_from_file(table: pd.DataFrame, path: Path) -> Split:
     """CSV or parquet with the columns name and part, or a folder of train_list.txt, val_list.txt and test_list.txt."""
     policy = f"file {path.name}"
-    if path.is_dir():
+    if status(path).kind == "folder":
         rows = read_lists(path)
     elif path.suffix == ".parquet":
         try:
@@ -188,13 +189,15 @@ def split_from_file(table: pd.DataFrame, path: Path) -> Split:
         )
     part = pd.Categorical(rows["part"].astype(str), categories=list(PARTS))
     frame = pd.DataFrame({"name": rows["name"], "patient": patients.astype("int64"), "part": part})
-    return Split(policy, frame.reset_index(drop=True))
+    split = Split(policy, frame.reset_index(drop=True))
+    leaks = len(split.crossing_patients()) > 0 and CROSSING not in policy
+    return replace(split, policy=f"{policy}: {CROSSING}") if leaks else split
 
 
 def read_lists(folder: Path) -> pd.DataFrame:
     """Lists as CheXNet's reproductions ship them: a line an image, the name first, whatever follows."""
     lists = {part: folder / f"{part}_list.txt" for part in PARTS}
-    if missing := [path.name for path in lists.values() if not path.exists()]:
+    if missing := [path.name for path in lists.values() if not exists(path)]:
         raise DataError(
             f"{folder} lacks {', '.join(missing)}", allowed="train_list.txt, val_list.txt and test_list.txt"
         )
@@ -214,7 +217,7 @@ def write_split(split: Split, path: Path) -> None:
     else:
         stored = pa.Table.from_pandas(split.frame.astype({"part": str}), preserve_index=False)
         pq.write_table(stored.replace_schema_metadata({"policy": split.policy}), buffer)
-    if path.exists() and path.read_bytes() != buffer.getvalue():
+    if exists(path) and read_bytes(path) != buffer.getvalue():
         raise DataError("the file is there already and holds something else", got=path, do="give another --out")
     try:
         with atomic_write(path) as file:

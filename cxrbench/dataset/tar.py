@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cxrbench.errors import DataError
-from cxrbench.storage import read_text
+from cxrbench.storage import open_read, read_text, status
 
 INDEX_VERSION = "v1.2"
 BLOCK_BYTES = tarfile.BLOCKSIZE
@@ -113,7 +113,7 @@ def read_members(path: Path) -> Iterator[tuple[Member, bytes]]:
     """Every file in a tar, in order; a tar that ends early or holds anything but plain files is refused."""
     position = 0
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_read(path) as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
             for info in tar:
                 if not info.isreg() or "/" in info.name or (file := tar.extractfile(info)) is None:
                     raise DataError(f"{path} holds something else than plain files", got=repr(info.name))
@@ -123,5 +123,5 @@ def read_members(path: Path) -> Iterator[tuple[Member, bytes]]:
     except tarfile.TarError as error:
         raise DataError("cannot read the tar", got=f"{path}: {error}", do="convert again") from None
     end = position + len(padding(position, BLOCK_BYTES)) + 2 * BLOCK_BYTES
-    if path.stat().st_size != end + len(padding(end, tarfile.RECORDSIZE)):
+    if status(path).size != end + len(padding(end, tarfile.RECORDSIZE)):
         raise DataError("the tar's size does not fit its content", got=path, do="convert again")

@@ -12,7 +12,7 @@ from cxrbench.dataset.encodings import encoding
 from cxrbench.dataset.locate import Place, fetch
 from cxrbench.dataset.tar import ID_DIGITS, index_text, write_tar
 from cxrbench.labels import NO_FINDING
-from cxrbench.storage import atomic_write
+from cxrbench.storage import atomic_write, read_bytes
 
 Row = dict[str, Any]
 WORK = ".work"
@@ -51,7 +51,7 @@ def write_outcome(folder: Path, stem: str, outcome: Outcome, samples: list[Row])
 
 def read_outcome(folder: Path, stem: str) -> tuple[Outcome, list[Row]]:
     """With the shard's part of the table."""
-    left = json.loads((folder / WORK / f"{stem}.json").read_bytes())
+    left = json.loads(read_bytes(folder / WORK / f"{stem}.json"))
     return Outcome(**left["outcome"]), left["samples"]
 
 
@@ -73,7 +73,7 @@ def run_task(task: Task) -> Outcome:
                 continue
             rows.append({**row, "shard": int(task.stem), **asdict(image.pixels)})
             with clock("write"):
-                yield row["name"][:-4], files_of(row, image, target.extension)
+                yield row["name"][:-4], files_of(rows[-1], image, target.extension)
 
     with atomic_write(folder / outcome.file) as file:
         written = write_tar(file, samples())
@@ -97,19 +97,21 @@ def problem_with_shape(pixels: Pixels | None, task: Task) -> str:
     return f"{pixels.width}x{pixels.height} pixels, {usual}: {task.target.encoding} wants one shape"
 
 
-def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:
-    """A sample's three files, in the order they are stored in.
+def about(row: Row) -> bytes:
+    """What a sample's JSON says; of a row of the table.
 
     No list is empty and no value is null: Hugging Face datasets takes a column's type from the first five samples.
     """
-    if image.pixels is None:
-        return []
-    about = {"name": row["name"], "labels": row["labels"] or [NO_FINDING]}
-    about |= {"patient": row["patient"], "age": -1 if row["age"] is None else row["age"]}
-    about |= {"sex": row["sex"] or "", "view": row["view"] or ""}
-    about |= {"width": image.pixels.width, "height": image.pixels.height}
+    said = {"name": row["name"], "labels": row["labels"] or [NO_FINDING]}
+    said |= {"patient": row["patient"], "age": -1 if row["age"] is None else row["age"]}
+    said |= {"sex": row["sex"] or "", "view": row["view"] or ""}
+    return json.dumps(said | {"width": row["width"], "height": row["height"]}).encode()
+
+
+def files_of(row: Row, image: Converted, extension: str) -> list[tuple[str, bytes]]:
+    """A sample's three files, in the order they are stored in."""
     return [
         (extension, image.data),
-        ("json", json.dumps(about).encode()),
+        ("json", about(row)),
         ("id", f"{row['id']:0{ID_DIGITS}d}".encode()),
     ]

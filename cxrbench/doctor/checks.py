@@ -27,7 +27,7 @@ PACKAGES: Mapping[str, str] = {  # module: what to install
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "imagecodecs": "imagecodecs",
-    "kornia_rs": "kornia-rs",
+    "numba": "numba",
     "tqdm": "tqdm",
     "tomli_w": "tomli-w",
     "torchvision": "torchvision",

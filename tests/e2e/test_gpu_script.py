@@ -18,7 +18,7 @@ def gpu(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 def test_the_list_names_the_steps_in_order() -> None:
     done = gpu("--list")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()][:3] == ["coexist", "decode", "nccl"]
+    assert [line.split()[0] for line in done.stdout.splitlines()][:4] == ["coexist", "training", "loaders", "decode"]
 
 
 @pytest.mark.parametrize("args", [(), ("--out", "x", "--minutes", 0), ("--out", "x", "--only", "nothing")])

@@ -42,12 +42,15 @@ def test_setup_without_a_fit_python_says_what_to_do(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_demo_goes_from_nothing_to_verified_shards(tmp_path: Path):
+def test_the_demo_goes_from_nothing_to_an_auroc_table(tmp_path: Path):
     done = script("demo", DEMO=str(tmp_path / "demo"), DEMO_IMAGES="120", VENV=str(VENV))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no patient is in two parts" in done.stdout
     assert "every byte is right" in done.stdout
     assert json.loads((tmp_path / "demo" / "shards" / "dataset.json").read_text())["images"] == 120
+    regimes = json.loads((tmp_path / "demo" / "run" / "metrics.json").read_text())["runs"]
+    assert list(regimes) == ["baseline", "head", "full"]
+    assert "the best mean AUROC that these labels" in done.stdout
     again = script("demo", DEMO=str(tmp_path / "demo"), VENV=str(VENV))
     assert again.returncode == 1
     assert "is there already" in again.stderr

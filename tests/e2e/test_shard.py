@@ -9,30 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrbench.cli import main
 from cxrbench.dataset import locate, manifest
 from tests.conftest import Run
-from tests.conversions import LAYOUTS, Source, arguments, command, make_source, refusal, succeed, tree
-
-OPTIONS = ("--size", 48, "--images-per-shard", 7)
-NUM_IMAGES, NUM_SHARDS = 40, 7
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return make_source(tmp_path_factory.mktemp("source"), NUM_IMAGES)
-
-
-@pytest.fixture(scope="module")
-def plain(source: Source, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one process makes of the folder, in one go."""
-    out = tmp_path_factory.mktemp("plain") / "set"
-    assert main([*arguments(source, out, *OPTIONS), "--workers", "1"]) == 0
-    return tree(out)
-
-
-def shard(source: Source, out: Path, *more: object, layout: str = "folder") -> list[str]:
-    return arguments(source, out, *OPTIONS, *more, "--workers", 1, layout=layout)
+from tests.conversions import LAYOUTS, Source, arguments, command, refusal, succeed, tree
+from tests.e2e.conftest import NUM_IMAGES, NUM_SHARDS, OPTIONS, shard
 
 
 @pytest.mark.parametrize("workers", [2, 3])

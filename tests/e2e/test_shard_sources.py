@@ -1,8 +1,10 @@
 """What a data set is made from may change between runs, or be odd: nothing stale and nothing strange gets in."""
 
+import errno
 import io
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 from PIL import Image
 
 from cxrbench.cli import main
+from cxrbench.dataset import locate
+from cxrbench.dataset.convert import Converted
 from cxrbench.dataset.tar import read_members
 from tests.conftest import row, write_csv, write_png
-from tests.conversions import Source, arguments, make_source, succeed, tree
+from tests.conversions import LAYOUTS, Source, arguments, make_source, refusal, succeed, tree
 
 
 @pytest.fixture
@@ -50,6 +54,65 @@ def test_a_damaged_scratch_store_is_refused(source: Source, tmp_path: Path, caps
     error = capsys.readouterr().err
     assert "cannot read what was converted before" in error
     assert not (out / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("wrong", ["rows of other images", "rows of some images", "rows of more images"])
+def test_a_table_that_does_not_fit_binds_nothing(
+    wrong: str, layout: str, source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The right one goes on in the same folder, though archives were converted for the images that the other named."""
+    out, expected = tmp_path / "out", tmp_path / "expected"
+    header, *rows = source.labels.read_text().splitlines()
+    others = {
+        "rows of other images": [row("00099999_000.png")],
+        "rows of some images": rows[:11],
+        "rows of more images": [*rows, row("00099999_000.png")],
+    }
+    labels = write_csv(tmp_path / "wrong.csv", others[wrong], header)
+    mistaken = Source(source.folder, labels, source.zip, source.archives)
+    line = refusal(capsys, arguments(mistaken, out, *options(), layout=layout))
+    assert "rows have no image" in line or "images have no row" in line
+    succeed(capsys, arguments(source, out, *options(), layout=layout))
+    succeed(capsys, arguments(source, expected, *options(), layout=layout))
+    assert tree(out) == tree(expected)
+
+
+def test_what_was_converted_of_an_archive_is_kept_for_the_same_options_alone(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Of a run that ended while it did: pixels of one size must not go into a data set of another."""
+    out, expected = tmp_path / "out", tmp_path / "expected"
+    write_pack = locate.write_pack
+
+    def full_at_the_second(images: Iterable[Converted], index: Path) -> int:
+        if index.stem == "000001":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_pack(images, index)
+
+    monkeypatch.setattr(locate, "IMAGES_PER_PACK", 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(locate, "write_pack", full_at_the_second)
+        assert "No space left" in refusal(capsys, arguments(source, out, *options(), layout="tar.gz"))
+    line = refusal(capsys, arguments(source, out, *options(24), layout="tar.gz"))
+    assert "was begun with other options; got size_px 16 there and 24 now" in line
+    succeed(capsys, arguments(source, out, *options(), layout="tar.gz"))
+    succeed(capsys, arguments(source, expected, *options()))
+    assert tree(out) == tree(expected)
+
+
+def test_an_archive_is_converted_once_for_a_table_that_fits_in_part(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The complaint says --partial, and it takes what was converted before the complaint."""
+    out = tmp_path / "out"
+    with source.labels.open("a") as file:
+        file.write(row("00099999_000.png") + "\n")
+    args = arguments(source, out, *options(), "--json", layout="tar.gz")
+    refusal(capsys, args)
+    summary = json.loads(succeed(capsys, [*args, "--partial"]))
+    assert summary["stage_seconds"]["decode"] == 0
+    assert summary["rows_without_image"] == 1
 
 
 def test_a_whole_run_does_not_pass_off_a_part_as_finished(

@@ -1,6 +1,7 @@
 """Damage that readers overlook: each kind is caught and named by `cxrbench verify`, in one line a problem."""
 
 import io
+import json
 import re
 import shutil
 import tarfile
@@ -15,6 +16,7 @@ import pytest
 
 from cxrbench.cli import main
 from cxrbench.dataset.manifest import read_manifest, write_manifest
+from cxrbench.labels import NIH14
 from tests.conversions import arguments, make_source, refusal, succeed
 
 FIRST, SECOND = "000000.tar", "000001.tar"
@@ -277,6 +279,67 @@ def test_what_is_no_data_set_is_one_line(data: Path, tmp_path: Path, capsys: pyt
     (data / "dataset.json").unlink()
     assert "run the same `cxrbench shard` again to finish it" in refusal(capsys, ["verify", str(data)])
     (tmp_path / "file").write_text("no folder")
-    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
-        line = refusal(capsys, ["verify", str(path)])
-        assert f"not a finished data set; got {path}; make one with `cxrbench shard`" in line
+    line = refusal(capsys, ["verify", str(tmp_path)])
+    assert f"not a finished data set; got {tmp_path}; make one with `cxrbench shard`" in line
+    for path in (tmp_path / "nowhere", tmp_path / "file"):
+        assert f"no such folder; got {path}" in refusal(capsys, ["verify", str(path)])
+
+
+def rewrite_about(data: Path, number: int, change: Callable[[dict[str, Any]], bytes]) -> str:
+    """Another JSON of an image, of the same length, so that only its content tells; the image's name."""
+    with tarfile.open(data / FIRST) as tar:
+        info = [member for member in tar if member.name.endswith(".json")][number]
+        before = tar.extractfile(info).read()  # type: ignore[union-attr]
+    about = json.loads(before)
+    name, after = about["name"], change(about)
+    assert len(after) == len(before)
+    assert after != before
+    content = (data / FIRST).read_bytes()
+    (data / FIRST).write_bytes(content.replace(before, after))
+    return name
+
+
+def saying(**other: Any) -> Callable[[dict[str, Any]], bytes]:
+    return lambda about: json.dumps(about | other).encode()
+
+
+SAYS = {
+    "labels": (saying(labels=["Mask"]), r"labels \['Mask'\] instead of \['Mass'\]"),
+    "patient": (saying(patient=9), r"patient 9 instead of \d"),
+    "age": (saying(age=51), "age 51 instead of 50"),
+    "sex": (saying(sex="M"), "sex 'M' instead of 'F'"),
+    "view": (saying(view="AP"), "view 'AP' instead of 'PA'"),
+    "width": (saying(width=65), "width 65 instead of 64"),
+    "height": (saying(height=46), "height 46 instead of 64"),
+    "name": (saying(name="00000009_009.png"), r"name '00000009_009\.png' instead of '\d+_\d+\.png'"),
+    "two": (saying(age=49, sex="M"), "age 49 instead of 50, sex 'M' instead of 'F'"),
+    "no JSON": (lambda about: json.dumps(about).encode()[:-1] + b" ", "nothing that can be read"),
+    "a list": (lambda about: b"[1]".ljust(len(json.dumps(about))), "nothing that can be read"),
+    "order": (lambda about: json.dumps(dict(reversed(about.items()))).encode(), "the same in other words"),
+}
+
+
+@pytest.mark.parametrize("kind", SAYS)
+def test_a_json_that_says_something_else_than_the_table_is_named(
+    kind: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Users of webdataset and of Hugging Face take the labels from it."""
+    change, says = SAYS[kind]
+    name = rewrite_about(data, number_of_first(data, "Mass"), change)
+    adjust(data)
+    [line] = problems_of(capsys, data)
+    assert re.fullmatch(rf"{FIRST}: the JSON of {name} says {says}", line), line
+    assert "right" in succeed(capsys, ["verify", str(data), "--quick"])
+
+
+def number_of_first(data: Path, finding: str) -> int:
+    rows = pq.read_table(data / "samples.parquet").to_pylist()
+    in_first = sorted((row for row in rows if row["shard"] == 0), key=lambda row: row["offset"])
+    return next(k for k, row in enumerate(in_first) if row[finding] and sum(row[name] for name in NIH14) == 1)
+
+
+def test_every_json_that_is_wrong_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [rewrite_about(data, number, saying(age=51)) for number in (0, 3)]
+    adjust(data)
+    lines = problems_of(capsys, data)
+    assert lines == [f"{FIRST}: the JSON of {name} says age 51 instead of 50" for name in names]

@@ -236,3 +236,16 @@ def test_official_lists_beside_the_csv_are_checked(table: pd.DataFrame, tmp_path
         DataError, match=r"train_val_list\.txt names images that the table lacks; got 1, such as unknown\.png"
     ):
         check_official_lists(table, tmp_path)
+
+
+def test_a_split_of_ones_own_that_leaks_says_so_in_its_name(table: pd.DataFrame, tmp_path: Path):
+    """It stands above every table of scores."""
+    names = table["name"].tolist()
+    several = next(name for name in names if (table["patient"] == int(name[:8])).sum() > 1)
+    for parts, leaks in ((["train"] * len(names), False), (["test" if n == several else "train" for n in names], True)):
+        (tmp_path / "own.csv").write_text(
+            "name,part\n" + "".join(f"{n},{p}\n" for n, p in zip(names, parts, strict=True))
+        )
+        found = make_split(table, str(tmp_path / "own.csv"))
+        assert found.policy == "file own.csv" + (": patients cross parts" if leaks else "")
+        assert bool(len(found.crossing_patients())) == leaks

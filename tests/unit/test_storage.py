@@ -1,10 +1,12 @@
 import gzip
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write, read_bytes, read_text
+from cxrbench.storage import Status, atomic_write, exists, listing, read_bytes, read_text, remove, sha256_of, status
 
 
 def test_gzip_is_told_by_content(tmp_path: Path):
@@ -44,3 +46,35 @@ def test_a_write_that_succeeds_replaces_it(tmp_path: Path):
         assert not (tmp_path / "a").exists()
     assert (tmp_path / "a").read_bytes() == b"new"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_checksums_are_sha256_of_whole_files(tmp_path: Path):
+    data = bytes(range(256)) * 20_000  # more than is read at once
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_what_lies_at_a_path_is_told_behind_links(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"12345")
+    os.utime(tmp_path / "file", ns=(1, 23))
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert status(tmp_path / "file") == status(tmp_path / "link") == Status("file", 5, 23)
+    assert [status(tmp_path / name).kind for name in ("", "pipe")] == ["folder", "other"]
+    assert [exists(tmp_path / name) for name in ("file", "nowhere", "broken", "file/below")] == [True] + [False] * 3
+
+
+def test_a_folder_is_listed_in_order_and_none_is_empty(tmp_path: Path):
+    for name in ("b", ".c", "a"):
+        (tmp_path / name).touch()
+    assert (listing(tmp_path), listing(tmp_path / "nowhere")) == ([".c", "a", "b"], [])
+
+
+def test_files_and_folders_are_removed_and_what_is_not_there_is_no_matter(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/a", "b"):
+        (tmp_path / name).touch()
+    for name in ("folder", "b", "nowhere"):
+        remove(tmp_path / name)
+    assert listing(tmp_path) == []

@@ -1,0 +1,174 @@
+"""A network on shards, from a recipe or from options: trained, scored on the test part, with intervals.
+
+On several GPUs the same options go to torchrun: torchrun --nproc-per-node 8 -m cxrbench.train --data .. --out ..
+Stopped by a signal, it leaves a checkpoint and exits with 75; killed, the latest is there too. --resume goes on.
+For research, not for diagnosis.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from cxrbench.commands.options import IMAGES_HELP, positive
+from cxrbench.errors import UsageError
+
+FEW = 0.9  # of the replicates
+# Short forms of settings; --set reaches all others.
+SHORT = {
+    "arch": ("model.arch", "A", "any classifier of timm: densenet121, resnet50, .."),
+    "weights": ("model.weights", "W", "imagenet, none, or a file (.safetensors, .pth): what the backbone starts from"),
+    "regime": ("regime.name", "R", "baseline, head, partial, full, or all: baseline, head and full from one start"),
+    "split": ("data.split", "S", "official, patient, image, or a file with the columns name and part"),
+    "loader": ("loader.name", "L", "auto, resident, dali, webdataset or folder"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder, as runs/first")
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="a run by its name, or a TOML file (docs/config.md)")
+    for name, (setting, letter, text) in SHORT.items():
+        parser.add_argument(f"--{name}", metavar=letter, help=f"{text} (--set {setting}=)")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting, as train.epochs=3"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU, if there is one"
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile (--set train.compile=true)")
+    parser.add_argument(
+        "--seeds", type=positive, metavar="N", help="repeat with N seeds from train.seed on, and report the spread"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, which knows its options")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=f"for folder: {IMAGES_HELP}")
+    parser.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard, in RUN/tensorboard")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    config, order = (resumed if args.resume else begun)(args)
+    warn()
+    from cxrbench import training
+
+    figures = training.run_all(
+        config, training.Order(**order), lambda text: None if args.json else print(text, flush=True)
+    )
+    if training.is_main():
+        print(json.dumps(figures, indent=2) if args.json else text_of(figures, args.out))
+    return 0
+
+
+def warn() -> None:
+    """Our warnings, as our errors look."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("cxrbench: %(message)s"))
+    log = logging.getLogger("cxrbench")
+    log.handlers, log.propagate = [handler], False
+
+
+def begun(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    if args.data is None:
+        raise UsageError("--data is needed", do="give a folder that cxrbench shard made")
+    return config_of(args), order_of(args, args.data, args.images, args.seeds or 1)
+
+
+def resumed(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """What is not said again is what it was."""
+    from cxrbench import runs
+    from cxrbench.storage import exists
+
+    if not exists(args.out / runs.CONFIG):
+        raise UsageError("no run to go on with", got=args.out, do="leave --resume out to begin one")
+    about = runs.read_json(args.out / runs.ENVIRONMENT)
+    if args.seeds and args.seeds != about["seeds"]:
+        raise UsageError("the run began with another number of seeds", got=args.seeds, allowed=about["seeds"])
+    config = config_of(args, None if args.recipe else runs.read_config(args.out))
+    data = args.data or Path(about["data"]["folder"])
+    return config, order_of(args, data, args.images or [Path(each) for each in about["images"]], about["seeds"])
+
+
+def order_of(args: argparse.Namespace, data: Path, images: list[Path], seeds: int) -> dict[str, Any]:
+    same = {name: getattr(args, name) for name in ("out", "device", "resume", "tensorboard")}
+    return {**same, "data": data, "images": tuple(images), "num_seeds": seeds}
+
+
+def config_of(args: argparse.Namespace, start: Any = None) -> Any:
+    """The recipe, or the start, or the defaults; then options; then --set; all checked together."""
+    from cxrbench.config import RunConfig, assigned, load_recipe, override
+
+    start = load_recipe(args.recipe) if args.recipe else start or RunConfig()
+    options = {setting: getattr(args, name) for name, (setting, *_) in SHORT.items()} | {"train.compile": args.compile}
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    return override(start, given | assigned(args.set))
+
+
+def text_of(figures: dict[str, Any], out: Path) -> str:
+    several = "runs" in figures
+    lines = several_text(figures) if several else one_text(figures)
+    where = f"{out}/metrics.json" if several else f"{out}: metrics.json, predictions, checkpoints/best.safetensors"
+    return "\n".join(["", *lines, "", f"in {where}", "for research, not for diagnosis"])
+
+
+def one_text(figures: dict[str, Any]) -> list[str]:
+    table = figures.get("test") or figures["val"]
+    rows = [f"{name:<20}{shown(each)}{each['positives']:>11,}" for name, each in table["findings"].items()]
+    macro, undefined = table["macro"], table["undefined"]
+    return [
+        f"{table['part']}: {table['images']:,} images of {table['patients']:,} patients; split: {table['split']}; "
+        f"view: {table['view']}; regime: {figures['regime']}, from {figures['start']}",
+        "",
+        f"{'finding':<20}{'AUROC':<7}{'95% interval':<18}{'positives':>9}",
+        *rows,
+        f"{'macro':<20}{shown(macro)}{macro['over']:>4} findings",
+        f"{'micro':<20}{decimal(table['micro'])}",
+        *few(macro, table["interval"]["replicates"]),
+        *([f"undefined (no positives, or no negatives): {', '.join(undefined)}"] if undefined else []),
+    ]
+
+
+def few(macro: dict[str, Any], replicates: int) -> list[str]:
+    """An interval from what is left of the replicates says less than it seems to."""
+    left = replicates - macro["discarded"]
+    if left >= FEW * replicates:
+        return []
+    return [f"the macro's interval rests on {left:,} of {replicates:,} draws: in the others a finding had no patient"]
+
+
+def several_text(figures: dict[str, Any]) -> list[str]:
+    part = figures["part"]
+    first = next(iter(figures["runs"].values()))[part]
+    rows = [
+        f"{name:<24}{shown(each[part]['macro'])}  over {each[part]['macro']['over']} findings"
+        for name, each in figures["runs"].items()
+    ]
+    pairs = [
+        f"{pair['regime']} less {pair['against']}, seed {pair['seed']}: {decimal(pair['difference'], '+')} "
+        f"({decimal(pair['low'], '+')} to {decimal(pair['high'], '+')})"
+        for pair in figures["paired"]
+    ]
+    spreads = [
+        f"{regime}: mean {decimal(each['mean'])}, deviation {decimal(each['deviation'])}, "
+        f"{decimal(each['lowest'])} to {decimal(each['highest'])} over {each['runs']} seeds"
+        for regime, each in figures["seeds"].items()
+        if each["runs"] > 1
+    ]
+    return [
+        f"{part}: {first['images']:,} images of {first['patients']:,} patients; split: {first['split']}; "
+        f"view: {first['view']}",
+        "",
+        f"{'run':<24}{'AUROC':<7}95% interval",
+        *rows,
+        *few(first["macro"], first["interval"]["replicates"]),
+        *(["", "differences, on the same patients:", *pairs] if pairs else []),
+        *(["", "over seeds:", *spreads] if spreads else []),
+    ]
+
+
+def shown(each: dict[str, Any]) -> str:
+    return f"{decimal(each['auroc']):<7}{decimal(each['low'])} to {decimal(each['high'])}"
+
+
+def decimal(value: float | None, sign: str = "") -> str:
+    return "none  " if value is None else f"{value:{sign}.4f}"

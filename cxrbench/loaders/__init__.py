@@ -1,0 +1,1 @@
+"""Images to the device: several loaders, one contract (cxrbench.batch)."""

@@ -1,0 +1,1 @@
+"""The network: gray images to one logit a finding, what of it learns, and what it learns from."""
