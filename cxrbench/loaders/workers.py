@@ -3,6 +3,7 @@
 import atexit
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,17 @@ from torch.utils.data import DataLoader, Dataset
 from cxrbench.dataset.parallel import interrupts_held_back, main_hidden
 from cxrbench.errors import CxrError, DataError
 from cxrbench.loaders.request import Request
+
+
+# Python's end waits for workers, which wait for main: those still open are ended before (registered after
+# multiprocessing's own, and so called first).
+OPEN: weakref.WeakSet[DataLoader[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def end_all() -> None:
+    for loader in list(OPEN):
+        end_workers(loader)
 
 
 def worker_options(request: Request) -> dict[str, Any]:
@@ -34,7 +46,9 @@ def end_at_once(worker: int) -> None:  # noqa: ARG001 - DataLoader gives its num
 
 
 def new_loader(request: Request, dataset: Dataset[Any], **more: Any) -> DataLoader[Any]:
-    return DataLoader(dataset, pin_memory=request.device.type == "cuda", **worker_options(request), **more)
+    loader = DataLoader(dataset, pin_memory=request.device.type == "cuda", **worker_options(request), **more)
+    OPEN.add(loader)
+    return loader
 
 
 def end_workers(loader: DataLoader[Any]) -> None:
@@ -42,6 +56,9 @@ def end_workers(loader: DataLoader[Any]) -> None:
     iterator, loader._iterator = loader._iterator, None
     if shut_down := getattr(iterator, "_shutdown_workers", None):
         shut_down()
+    for worker in getattr(iterator, "_workers", ()):  # torch would send SIGTERM to one that is stuck
+        if worker.is_alive():
+            worker.kill()
 
 
 def results(loader: DataLoader[Any]) -> Iterator[Any]:
