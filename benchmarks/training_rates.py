@@ -1,6 +1,6 @@
 """What the training loop costs beside a bare one, what the head costs beside one pass of features, what is learned.
 
-    python -m benchmarks.training_rates loop [--repeats 5]   the loop, over batches in memory, beside a bare one
+    python -m benchmarks.training_rates loop [--repeats 25]   the loop, over batches in memory, beside a bare one
     python -m benchmarks.training_rates head --data DIR   20 epochs of the head, beside one pass of features
     python -m benchmarks.training_rates learn --data DIR  the regimes from scratch, and the best possible
 
@@ -38,8 +38,8 @@ from cxrbench.models.registry import build_model
 from cxrbench.training import Order, run_all
 
 CPU = torch.device("cpu")
-# Architecture, side of the images, batch size, steps.
-LOOPS = {"densenet121": (64, 32, 12), "resnet18": (64, 32, 40), "test_resnet": (64, 32, 200)}
+# Architecture, side of the images, batch size, steps a turn: turns of a second or two, since the machine's speed wanders.
+LOOPS = {"densenet121": (64, 32, 4), "resnet18": (64, 32, 8), "test_resnet": (64, 32, 50)}
 SMALL = ("view.resize=72", "view.crop=64", "view.scale=1.0", "view.rotation=0", "view.brightness=0", "view.contrast=0")
 FROM_SCRATCH = (*SMALL, "model.weights=none", "train.batch=32", "train.epochs=4", "optimizer.lr=1e-3")
 HEAD_EPOCHS = 20
@@ -206,7 +206,7 @@ def measure_learning(data: Path, truth: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("loop", "head", "learn"))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--truth", type=Path)
     args = parser.parse_args()

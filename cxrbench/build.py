@@ -218,9 +218,3 @@ def features_of(
             extract(out, extractor, loader, ids, world, precision, watch, bar.update)
 
     return cached_features(path, shape, make, setting.world)
-
-
-def scored_part(config: RunConfig, setting: Setting, part: str) -> tuple[Part, Callable[[], None]]:
-    """And how to close it."""
-    loader = images_of(config, setting, part, config.eval.view, config.eval.batch, shuffle=False)
-    return part_of(setting, part, loader), loader.close

@@ -20,6 +20,9 @@ VERBS = {
     "verify": "every byte of a data set against its manifest",
     "info": "what a data set holds and where it comes from",
     "train": "a network on shards: baseline, head, partial, full, or all of them; on one or many GPUs",
+    "eval": "trained networks on a part: AUROC with intervals, thresholds, subgroups, paired tests",
+    "score": "the same figures for scores made anywhere",
+    "predict": "what a trained network makes of images: PNG or JPEG files, with findings over their thresholds",
 }
 EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
 

@@ -1,12 +1,12 @@
 """Several runs beside each other: regimes of one seed paired, and the spread over seeds."""
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from cxrbench import runs
 from cxrbench.errors import DataError
-from cxrbench.metrics.summary import compare, spread
+from cxrbench.metrics.compare import compare_all
+from cxrbench.metrics.summary import spread
 from cxrbench.predictions import Predictions, load_predictions
 
 
@@ -28,14 +28,9 @@ def compared(out: Path, plans: list[runs.Plan], figures: dict[str, dict[str, Any
     for plan in plans:
         by_seed.setdefault(plan.config.train.seed, []).append(plan)
     pairs = [
-        {
-            "seed": seed,
-            "regime": second.regime,
-            "against": first.regime,
-            **compare(predictions_of(first, part), predictions_of(second, part)),
-        }
+        {"seed": seed, **pair}
         for seed, own in by_seed.items()
-        for first, second in combinations(own, 2)
+        for pair in compare_all({plan.regime: predictions_of(plan, part) for plan in own})
     ]
     regimes: dict[str, list[float]] = {plan.regime: [] for plan in plans}
     for plan, each in zip(plans, figures.values(), strict=True):

@@ -123,6 +123,13 @@ def from_torchrun(name: str, otherwise: int) -> int:
     return int(text)
 
 
+def chosen_device(wanted: str) -> torch.device:
+    """Of the command line; auto: a GPU where there is one."""
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("no usable GPU", got=f"--device {wanted}", do="cxrbench doctor says why; or use --device cpu")
+    return current_device(None if wanted == "auto" else wanted)
+
+
 def current_device(wanted: str | torch.device | None) -> torch.device:
     """Without a wish, the GPU of this rank where there is one."""
     if wanted is None:

@@ -158,11 +158,17 @@ def make_folder(path: Path) -> Path:
 
 
 def link_file(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy, where the file system has no such thing."""
+    """The same file under a second name, at once; a copy, where the file system has no such thing."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # where both were one file already, it is still there
 
 
 def append_line(path: Path, line: str) -> None:

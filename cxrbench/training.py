@@ -1,6 +1,6 @@
 """One run, or several that are compared: train, score what the best weights make of validation and test, say so."""
 
-import os
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -8,35 +8,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors.torch import load as load_safetensors
 
 from cxrbench import __version__, runs
-from cxrbench.build import Setting, check_parts, network, open_for, precision_of, scored_part, task_of
+from cxrbench.build import Setting, check_parts, network, open_for, precision_of, task_of
 from cxrbench.compared import check_starts, compared
 from cxrbench.config import RunConfig
-from cxrbench.data import Data, current_device
+from cxrbench.data import Data, chosen_device
 from cxrbench.dataset.manifest import read_manifest
 from cxrbench.dataset.splits import write_split
 from cxrbench.engine.checkpoint import Checkpoints
 from cxrbench.engine.distributed import World, connected, on_main
-from cxrbench.engine.evaluate import evaluate
 from cxrbench.engine.features import state_sha256
 from cxrbench.engine.loop import Training
 from cxrbench.engine.memory import keep_freed_memory
 from cxrbench.engine.record import Record
 from cxrbench.engine.signals import watching
 from cxrbench.environment import environment
-from cxrbench.errors import UsageError
+from cxrbench.evaluating import predict
+from cxrbench.fitted import FITTED_ON, Key, fit_key, read_fitted, write_thresholds
 from cxrbench.loaders.features import FEATURES
 from cxrbench.loaders.registry import AUTO
 from cxrbench.metrics.summary import summarise
 from cxrbench.models.classifier import Classifier
-from cxrbench.models.crops import OverCrops
-from cxrbench.models.input import AVERAGES
 from cxrbench.models.weights import IMAGENET, Loaded
 from cxrbench.predictions import Predictions, save_predictions
+from cxrbench.saved import about_settings
 from cxrbench.storage import exists, make_folder
 from cxrbench.told import told
 
@@ -59,7 +56,7 @@ class Order:
 
 def run_all(config: RunConfig, order: Order, say: Say) -> dict[str, Any]:
     """The run's figures, or those of all runs; on every rank."""
-    with connected(chosen(order.device)) as world, watching(world) as watch, ExitStack() as stack:
+    with connected(chosen_device(order.device)) as world, watching(world) as watch, ExitStack() as stack:
         say = say if world.is_main else lambda _: None
         if world.device.type == "cpu":
             keep_freed_memory()
@@ -89,17 +86,6 @@ def run_all(config: RunConfig, order: Order, say: Say) -> dict[str, Any]:
             return figures["."]
         check_starts(figures)
         return on_main(world, lambda: compared(order.out, plans, figures))
-
-
-def chosen(device: str) -> torch.device:
-    """auto: a GPU where there is one."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("no usable GPU", got=f"--device {device}", do="cxrbench doctor says why; or use --device cpu")
-    return current_device(None if device == "auto" else device)
-
-
-def is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def doubts(config: RunConfig, data: Data) -> list[str]:
@@ -175,11 +161,9 @@ def about_of(plan: runs.Plan, setting: Setting) -> dict[str, Any]:
     config, opened = plan.config, setting.data.opened
     return {
         "version": __version__,
-        "arch": config.model.arch,
-        "head": config.model.head,
-        "hidden": config.model.hidden,
-        "resize": config.view.resize,
-        "crop": config.view.crop,
+        **about_settings(config),
+        "size_px": opened.manifest["size_px"],
+        "encoding": opened.manifest["encoding"],
         "findings": list(opened.findings),
         "regime": plan.regime,
         "seed": config.train.seed,
@@ -236,44 +220,24 @@ def score(plan: runs.Plan, setting: Setting, model: Classifier, checkpoints: Che
         setting.rows(SCORED[0])  # refuses, and says which parts there are
     best = on_main(setting.world, checkpoints.best)  # others may not see it yet
     model.load_state_dict(load_safetensors(best))
+    view, average = plan.config.eval.view, plan.config.eval.average
+    key = fit_key(view, average, hashlib.sha256(best).hexdigest())
     figures: dict[str, Any] = {}
     for name in SCORED:
         if not setting.has(name):
             say(f"the split has no part {name}")
             continue
         predictions = predict(plan.config, setting, model, name)
-        on_main(setting.world, lambda: save_predictions(predictions, plan.folder / f"predictions-{name}.parquet"))  # noqa: B023
-        figures[name] = on_main(setting.world, lambda: summarise(predictions))  # noqa: B023
+        figures[name] = on_main(setting.world, lambda: figures_of(plan, predictions, key))  # noqa: B023
     return figures
 
 
-def predict(config: RunConfig, setting: Setting, model: Classifier, name: str) -> Predictions:
-    part, close = scored_part(config, setting, name)
-    module = OverCrops(model, config.train.tencrop_chunk)
-    total = len(part.ids)
-    with closing(setting.record.progress(total, 0, f"scoring {name}")) as bar:
-        try:
-            found = evaluate(
-                module,
-                part.loader,
-                part.ids,
-                setting.world,
-                precision_of(config, setting),
-                setting.watch,
-                lambda images: bar.update(images * setting.world.size),
-            )
-        finally:
-            close()
-    opened = setting.data.opened
-    samples = opened.samples.iloc[setting.rows(name)]
-    return Predictions(
-        names=samples["name"].to_numpy(dtype=object),
-        patients=samples["patient"].to_numpy(dtype=np.int64),
-        labels=part.labels.astype(np.uint8),
-        scores=AVERAGES[config.eval.average](found.values).numpy(),
-        findings=opened.findings,
-        data_sha256=opened.sha256,
-        split=opened.split.policy,
-        part=name,
-        view=config.eval.view,
-    )
+def figures_of(plan: runs.Plan, predictions: Predictions, key: Key) -> dict[str, Any]:
+    """Thresholds are fitted on validation, and used on the test part alone."""
+    config, part = plan.config.eval, predictions.part
+    save_predictions(predictions, plan.folder / f"predictions-{part}.parquet")
+    if part == FITTED_ON:
+        write_thresholds(predictions, config.thresholds, config.sensitivity, key, plan.folder)
+        return summarise(predictions)
+    fitted = read_fitted(plan.folder, key, predictions.findings)
+    return {**summarise(predictions, thresholds=fitted.thresholds), "thresholds_by": fitted.rule or None}

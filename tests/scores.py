@@ -29,4 +29,4 @@ def predictions(seed: int = 0, num_images: int = 60, num_patients: int = 17, **o
 
 def chosen(run: Predictions, rows: Any) -> Predictions:
     """Some of its images, in that order."""
-    return Predictions(run.names[rows], run.patients[rows], run.labels[rows], run.scores[rows], **run.about)
+    return run.take(np.asarray(rows))

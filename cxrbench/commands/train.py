@@ -13,8 +13,8 @@ from typing import Any
 
 from cxrbench.commands.options import IMAGES_HELP, positive
 from cxrbench.errors import UsageError
+from cxrbench.metrics import text
 
-FEW = 0.9  # of the replicates
 # Short forms of settings; --set reaches all others.
 SHORT = {
     "arch": ("model.arch", "A", "any classifier of timm: densenet121, resnet50, .."),
@@ -51,11 +51,12 @@ def run(args: argparse.Namespace) -> int:
     config, order = (resumed if args.resume else begun)(args)
     warn()
     from cxrbench import training
+    from cxrbench.engine.distributed import is_main
 
     figures = training.run_all(
         config, training.Order(**order), lambda text: None if args.json else print(text, flush=True)
     )
-    if training.is_main():
+    if is_main():
         print(json.dumps(figures, indent=2) if args.json else text_of(figures, args.out))
     return 0
 
@@ -108,67 +109,23 @@ def text_of(figures: dict[str, Any], out: Path) -> str:
     several = "runs" in figures
     lines = several_text(figures) if several else one_text(figures)
     where = f"{out}/metrics.json" if several else f"{out}: metrics.json, predictions, checkpoints/best.safetensors"
-    return "\n".join(["", *lines, "", f"in {where}", "for research, not for diagnosis"])
+    return "\n".join(["", *lines, "", f"in {where}", text.RESEARCH])
 
 
 def one_text(figures: dict[str, Any]) -> list[str]:
     table = figures.get("test") or figures["val"]
-    rows = [f"{name:<20}{shown(each)}{each['positives']:>11,}" for name, each in table["findings"].items()]
-    macro, undefined = table["macro"], table["undefined"]
-    return [
-        f"{table['part']}: {table['images']:,} images of {table['patients']:,} patients; split: {table['split']}; "
-        f"view: {table['view']}; regime: {figures['regime']}, from {figures['start']}",
-        "",
-        f"{'finding':<20}{'AUROC':<7}{'95% interval':<18}{'positives':>9}",
-        *rows,
-        f"{'macro':<20}{shown(macro)}{macro['over']:>4} findings",
-        f"{'micro':<20}{decimal(table['micro'])}",
-        *few(macro, table["interval"]["replicates"]),
-        *([f"undefined (no positives, or no negatives): {', '.join(undefined)}"] if undefined else []),
-    ]
-
-
-def few(macro: dict[str, Any], replicates: int) -> list[str]:
-    """An interval from what is left of the replicates says less than it seems to."""
-    left = replicates - macro["discarded"]
-    if left >= FEW * replicates:
-        return []
-    return [f"the macro's interval rests on {left:,} of {replicates:,} draws: in the others a finding had no patient"]
+    return text.table_text(table, f"regime: {figures['regime']}, from {figures['start']}")
 
 
 def several_text(figures: dict[str, Any]) -> list[str]:
-    part = figures["part"]
-    first = next(iter(figures["runs"].values()))[part]
-    rows = [
-        f"{name:<24}{shown(each[part]['macro'])}  over {each[part]['macro']['over']} findings"
-        for name, each in figures["runs"].items()
-    ]
-    pairs = [
-        f"{pair['regime']} less {pair['against']}, seed {pair['seed']}: {decimal(pair['difference'], '+')} "
-        f"({decimal(pair['low'], '+')} to {decimal(pair['high'], '+')})"
-        for pair in figures["paired"]
-    ]
     spreads = [
-        f"{regime}: mean {decimal(each['mean'])}, deviation {decimal(each['deviation'])}, "
-        f"{decimal(each['lowest'])} to {decimal(each['highest'])} over {each['runs']} seeds"
+        f"{regime}: mean {text.decimal(each['mean'])}, deviation {text.decimal(each['deviation'])}, "
+        f"{text.decimal(each['lowest'])} to {text.decimal(each['highest'])} over {each['runs']} seeds"
         for regime, each in figures["seeds"].items()
         if each["runs"] > 1
     ]
     return [
-        f"{part}: {first['images']:,} images of {first['patients']:,} patients; split: {first['split']}; "
-        f"view: {first['view']}",
-        "",
-        f"{'run':<24}{'AUROC':<7}95% interval",
-        *rows,
-        *few(first["macro"], first["interval"]["replicates"]),
-        *(["", "differences, on the same patients:", *pairs] if pairs else []),
+        *text.several_text({name: each[figures["part"]] for name, each in figures["runs"].items()}),
+        *text.pairs_text(figures["paired"]),
         *(["", "over seeds:", *spreads] if spreads else []),
     ]
-
-
-def shown(each: dict[str, Any]) -> str:
-    return f"{decimal(each['auroc']):<7}{decimal(each['low'])} to {decimal(each['high'])}"
-
-
-def decimal(value: float | None, sign: str = "") -> str:
-    return "none  " if value is None else f"{value:{sign}.4f}"

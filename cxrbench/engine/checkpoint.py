@@ -55,11 +55,10 @@ class Checkpoints:
     def save(self, step: int, epoch: int, training: dict[str, Any], weights: Weights) -> None:
         """What is there and whole is this very state already."""
         make_folder(self.folder)
-        packed = self.packed(weights, {"epoch": epoch, "step": step})
         path = self.folder / f"{START}{step:08d}-epoch-{epoch:04d}"
         if not exists(path) or problem_with(path):
-            self.write_state(path, step, epoch, training, packed)
-        write(self.folder / LAST, packed)
+            self.write_state(path, step, epoch, training, self.packed(weights, {"epoch": epoch, "step": step}))
+        link_file(path / WEIGHTS, self.folder / LAST)
         found = self.steps()
         end = found.index(path) + 1
         for other in found[: max(0, end - self.keep)] + found[end:]:  # later ones are damaged, or we would not be here

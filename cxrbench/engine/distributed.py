@@ -30,6 +30,11 @@ class World:
         return self.rank == 0
 
 
+def is_main() -> bool:
+    """Before the ranks have met, too."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def alone(device: torch.device) -> World:
     return World(0, 1, device)
 

@@ -266,7 +266,9 @@ class Training:
         def write() -> None:
             task.record.flush()
             with self.stepper.ema.in_place():
-                weights = {key: value.clone() for key, value in task.learner.weights().items()}
+                weights = task.learner.weights()
+                if task.config.train.ema:  # else nothing moves before they are written
+                    weights = {key: value.clone() for key, value in weights.items()}
             task.checkpoints.save(self.progress.step, self.progress.epoch, state, weights)
 
         on_main(task.world, write)

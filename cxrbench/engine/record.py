@@ -16,8 +16,9 @@ TENSORBOARD = "tensorboard"
 class Record:
     """Of rank 0; the others have one that is silent."""
 
-    def __init__(self, run: Path | None, tensorboard: bool = False) -> None:
+    def __init__(self, run: Path | None, tensorboard: bool = False, shows: bool | None = None) -> None:
         self.path = run / LOG if run else None
+        self.shows = bool(run) if shows is None else shows
         self.waiting: list[str] = []
         self.board = open_board(run / TENSORBOARD) if run and tensorboard else None
         self.bar: Any = None
@@ -51,7 +52,7 @@ class Record:
         from tqdm import tqdm
 
         self.bar = tqdm(
-            total=total, initial=done, unit="image", desc=what, leave=False, disable=None if self.path else True
+            total=total, initial=done, unit="image", desc=what, leave=False, disable=None if self.shows else True
         )
         return self.bar
 

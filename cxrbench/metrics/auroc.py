@@ -1,11 +1,10 @@
-"""The area under the ROC curve, exact with ties; of many findings, and of many weightings of the images at once.
+"""The area under the ROC curve, exact with ties; and average precision, the area under the other curve.
 
-A finding that has no positives, or no negatives, has none: NaN, which whoever averages must count, never replace.
+A finding that has no positives, or no negatives, has neither: NaN, which whoever averages must count, never replace.
 """
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -13,31 +12,32 @@ Labels = npt.NDArray[np.uint8]
 
 def auroc(labels: Labels, scores: Floats) -> Floats:
     """[findings], of [images, findings]: the share of pairs (positive, negative) in the right order; ties half."""
-    positive = labels.astype(bool)
-    num_positive = positive.sum(0).astype(np.float64)
-    num_pairs = num_positive * (len(labels) - num_positive)
-    ranks = rankdata(scores, axis=0) if len(scores) else scores
-    above = np.where(positive, ranks, 0.0).sum(0) - num_positive * (num_positive + 1) / 2
-    return quotient(above, num_pairs)
+    columns = zip(labels.T.astype(bool, order="C"), np.ascontiguousarray(scores.T), strict=True)  # twice as fast to read
+    return np.array([area(*each) for each in columns])
 
 
-def weighted_auroc(labels: Labels, scores: Floats, weights: Floats) -> Floats:
-    """[weightings], of one finding's [images] and [weightings, images]: a pair counts the product of its weights."""
-    positive = labels.astype(bool)
-    negatives = np.flatnonzero(~positive)
-    negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-    below = np.zeros((len(weights), len(negatives) + 1))
-    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
-    first, last = (np.searchsorted(scores[negatives], scores[positive], side) for side in ("left", "right"))
-    own = weights[:, positive]
-    right = (own * (below[:, first] + below[:, last])).sum(1) / 2
-    pairs = own.sum(1) * below[:, -1]
-    return quotient(right, pairs)
+def area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """Only the negatives are sorted, and not their places: by far the cheapest kind of sorting."""
+    above, below = scores[positive], np.sort(scores[~positive])
+    if not len(above) or not len(below):
+        return float("nan")
+    above.sort()  # one after the other, they are looked up in memory that is at hand
+    first, last = (below.searchsorted(above, side) for side in ("left", "right"))
+    return int(first.sum() + last.sum()) / (2 * len(above) * len(below))
 
 
 def quotient(above: Floats, below: Floats) -> Floats:
+    """NaN for 0/0."""
     found: Floats = np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
     return found
+
+
+def auprc(labels: Labels, scores: Floats) -> Floats:
+    """[findings]: average precision, the precision at each positive, averaged; chance is the prevalence, not a half."""
+    from cxrbench.metrics.ranking import ranked, steps
+
+    together, once = np.zeros(len(labels), np.int64), np.ones((1, 1), np.int32)
+    return np.array([ranked(steps(*each, together), once)[1][0] for each in zip(labels.T, scores.T, strict=True)])
 
 
 def macro(values: Floats) -> tuple[float, int]:
@@ -46,6 +46,17 @@ def macro(values: Floats) -> tuple[float, int]:
     return (float(defined.mean()) if len(defined) else float("nan")), len(defined)
 
 
+def weighted(values: Floats, labels: Labels) -> float:
+    """The mean over the findings that have a value, each counted by its positives."""
+    defined = ~np.isnan(values)
+    return float(np.average(values[defined], weights=labels.sum(0)[defined])) if defined.any() else float("nan")
+
+
+def flat(labels: Labels, scores: Floats) -> tuple[Labels, Floats]:
+    """All findings of all images as one, which `micro` figures are of."""
+    return labels.reshape(-1, 1), scores.reshape(-1, 1)
+
+
 def micro(labels: Labels, scores: Floats) -> float:
-    """All findings of all images as one; it depends on how the findings' scores compare with each other."""
-    return float(auroc(labels.reshape(-1, 1), scores.reshape(-1, 1))[0])
+    """It depends on how the findings' scores compare with each other."""
+    return float(auroc(*flat(labels, scores))[0])

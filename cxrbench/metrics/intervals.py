@@ -3,18 +3,18 @@ other (nine a patient in NIH's test part), and an interval that takes images for
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from cxrbench.errors import UsageError
-from cxrbench.metrics.auroc import weighted_auroc
-from cxrbench.predictions import Predictions
+from cxrbench.environment import usable_cores
+from cxrbench.metrics.auroc import Floats, flat
+from cxrbench.predictions import Predictions, paired
 
-REPLICATES = 1000
-AT_ONCE = 50  # replicates, to bound memory
-Floats = npt.NDArray[np.float64]
+REPLICATES = 2000
+LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +24,53 @@ class Interval:
     discarded: int  # replicates without a value, since they drew no positive or no negative
 
 
-def bootstrap(runs: Sequence[Predictions], replicates: int = REPLICATES, seed: int = 0) -> Floats:
-    """[runs, replicates, findings] AUROC on the same draws of patients, so that differences between runs are paired."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Replicates:
+    """On the same draws of patients for all runs, so that differences between runs are paired. NaN: discarded."""
+
+    auroc: Floats  # [runs, replicates, findings]
+    auprc: Floats
+    micro: Floats  # [runs, replicates]; NaN where nobody asked
+    micro_auprc: Floats
+
+
+def bootstrap(
+    runs: Sequence[Predictions], replicates: int = REPLICATES, seed: int = 0, with_micro: bool = False
+) -> Replicates:
+    from cxrbench.metrics.ranking import ranked, steps
+
     first = runs[0]
-    aligned = [align(run, first) for run in runs]
-    patients, of_image = np.unique(first.patients, return_inverse=True)
+    patients, groups = np.unique(first.patients, return_inverse=True)
+    times = draws(len(patients), replicates, seed)
+    num_findings = len(first.findings)
+    own = np.empty((2, len(runs), num_findings, replicates))
+    micro = np.full((2, len(runs), replicates), np.nan)
+
+    def walk(run: int, finding: int) -> None:
+        """The last, beyond the findings, is all of them as one."""
+        labels, scores = runs[run].labels, runs[run].scores
+        if finding == num_findings:
+            (labels, scores), images = flat(labels, scores), np.repeat(groups, num_findings)
+            micro[:, run] = ranked(steps(labels[:, 0], scores[:, 0], images), times)
+        else:
+            own[:, run, finding] = ranked(steps(labels[:, finding], scores[:, finding], groups), times)
+
+    runs = [paired(run, first) for run in runs]
+    walks = range(num_findings if with_micro else num_findings - 1, -1, -1)  # the longest first
+    with ThreadPoolExecutor(usable_cores()) as pool:  # compiled code lets other threads run
+        list(pool.map(lambda each: walk(*each), [(run, finding) for run in range(len(runs)) for finding in walks]))
+    return Replicates(own[0].swapaxes(1, 2), own[1].swapaxes(1, 2), micro[0], micro[1])
+
+
+def draws(num_patients: int, replicates: int, seed: int) -> npt.NDArray[np.int32]:
+    """[replicates, patients]: how often each was drawn."""
+    if not num_patients:
+        return np.zeros((replicates, 0), np.int32)
     generator = np.random.default_rng(seed)
-    found = np.empty((len(runs), replicates, len(first.findings)))
-    for start in range(0, replicates, AT_ONCE):
-        drawn = generator.multinomial(
-            len(patients), np.full(len(patients), 1 / len(patients)), min(AT_ONCE, replicates - start)
-        )
-        weights = drawn[:, of_image].astype(np.float64)
-        for number, run in enumerate(aligned):
-            for finding in range(len(first.findings)):
-                values = weighted_auroc(run.labels[:, finding], run.scores[:, finding], weights)
-                found[number, start : start + len(drawn), finding] = values
-    return found
+    return generator.multinomial(num_patients, np.full(num_patients, 1 / num_patients), replicates).astype(np.int32)
 
 
-def align(run: Predictions, other: Predictions) -> Predictions:
-    """The same images in the other's order, by name."""
-    if run.findings != other.findings:
-        raise UsageError("runs of other findings can't be compared", got=run.findings, allowed=other.findings)
-    places = {name: place for place, name in enumerate(run.names.tolist())}
-    if places.keys() != set(other.names.tolist()) or len(places) != len(run.names):
-        raise UsageError("runs on other images can't be compared", got=f"{len(run.names)} and {len(other.names)}")
-    order = [places[name] for name in other.names.tolist()]
-    if order == list(range(len(order))):
-        return run
-    arrays = run.names[order], run.patients[order], run.labels[order], run.scores[order]
-    return Predictions(*arrays, **run.about)
-
-
-def interval(values: Floats, level: float = 0.95) -> Interval:
+def interval(values: Floats, level: float = LEVEL) -> Interval:
     """Percentiles of the replicates that have a value."""
     defined = values[~np.isnan(values)]
     if not len(defined):
@@ -72,3 +85,20 @@ def macro_replicates(replicates: Floats, defined: npt.NDArray[np.bool_]) -> Floa
         return np.full(replicates.shape[:-1], np.nan)
     means: Floats = replicates[..., defined].mean(-1)
     return means
+
+
+def weighted_replicates(replicates: Floats, positives: npt.NDArray[np.int64], defined: npt.NDArray[np.bool_]) -> Floats:
+    """The same, each finding counted by the positives that the whole part has of it."""
+    if not defined.any():
+        return np.full(replicates.shape[:-1], np.nan)
+    means: Floats = np.average(replicates[..., defined], axis=-1, weights=positives[defined])
+    return means
+
+
+def p_value(differences: Floats) -> float:
+    """Two-sided, of no difference: twice the share of replicates on the other side of 0; never below 2 / (n + 1)."""
+    defined = differences[~np.isnan(differences)]
+    if not len(defined):
+        return float("nan")
+    rarer = min((defined <= 0).sum(), (defined >= 0).sum())
+    return min(1.0, 2 * float(rarer + 1) / (len(defined) + 1))

@@ -1,46 +1,130 @@
-"""A table of one evaluation, ready for JSON: each finding, the macro over how many, the micro, with intervals."""
+"""A table of one evaluation, ready for JSON: each finding, the macro over how many, with intervals; at thresholds, by
+subgroups.
+"""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cxrbench.metrics.auroc import auroc, macro, micro
-from cxrbench.metrics.intervals import REPLICATES, bootstrap, interval, macro_replicates
+from cxrbench.metrics.auroc import Floats, auprc, auroc, flat, macro, micro, weighted
+from cxrbench.metrics.calibration import Calibration, brier, calibrated, ece
+from cxrbench.metrics.compare import FORMULAS
+from cxrbench.metrics.intervals import (
+    LEVEL,
+    REPLICATES,
+    Replicates,
+    bootstrap,
+    macro_replicates,
+    weighted_replicates,
+)
+from cxrbench.metrics.numbers import ends, number
+from cxrbench.metrics.subgroups import subgroups
+from cxrbench.metrics.thresholds import operating
+from cxrbench.metrics.variance import normal_interval
 from cxrbench.predictions import Predictions
 
+NUM_BINS = 15  # of the calibration error
 
-def summarise(predictions: Predictions, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
-    labels, scores = predictions.labels, predictions.scores
-    values = auroc(labels, scores)
-    (drawn,) = bootstrap([predictions], replicates, seed)
-    mean, over = macro(values)
-    counts = labels.sum(0).tolist()
-    return {
-        "part": predictions.part,
-        "split": predictions.split,
-        "view": predictions.view,
-        "images": len(labels),
-        "patients": len(np.unique(predictions.patients)),
-        "macro": {"auroc": number(mean), "over": over, **ends(macro_replicates(drawn, ~np.isnan(values)))},
-        "micro": number(micro(labels, scores)),
-        "undefined": [name for name, value in zip(predictions.findings, values, strict=True) if np.isnan(value)],
+
+def summarise(
+    run: Predictions,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    thresholds: Floats | None = None,
+    calibration: Calibration | None = None,
+) -> dict[str, Any]:
+    """Thresholds and calibration are those of another part; without them, there are no figures that need them."""
+    drawn = bootstrap([run], replicates, seed, with_micro=True)
+    values = auroc(run.labels, run.scores)
+    columns = [of_findings(run, values, drawn), calibration_of(run, calibration)]
+    if thresholds is not None:
+        columns.append(at_thresholds(run, thresholds))
+    table = {
+        **{name: getattr(run, name) for name in ("part", "split", "view")},
+        "images": len(run.names),
+        "patients": len(np.unique(run.patients)),
+        **averages(run, values, drawn),
+        "undefined": [name for name, value in zip(run.findings, values, strict=True) if np.isnan(value)],
         "findings": {
-            name: {"auroc": number(value), "positives": count, **ends(drawn[:, i])}
-            for i, (name, value, count) in enumerate(zip(predictions.findings, values.tolist(), counts, strict=True))
+            name: {key: value for column in columns for key, value in column[i].items()}
+            for i, name in enumerate(run.findings)
         },
-        "interval": {"level": 0.95, "by": "patients drawn again", "replicates": replicates, "seed": seed},
+        "interval": {"level": LEVEL, "by": "patients drawn again", "replicates": replicates, "seed": seed},
+        "calibration_error": {"bins": NUM_BINS, "of": "equal width"},
+    }
+    if run.traits:
+        table["subgroups"] = subgroups(run, thresholds, replicates, seed)
+    return table
+
+
+def averages(run: Predictions, values: Floats, drawn: Replicates) -> dict[str, Any]:
+    """Over the findings that are defined, plainly and by their positives; and of all findings as one."""
+    defined, positives = ~np.isnan(values), run.labels.sum(0, dtype=np.int64)
+    mean, over = macro(values)
+    precisions = auprc(run.labels, run.scores)
+    of_all = auprc(*flat(run.labels, run.scores))[0]
+    return {
+        "macro": {
+            "auroc": number(mean),
+            "over": over,
+            **ends(macro_replicates(drawn.auroc[0], defined)),
+            "auprc": {"value": number(macro(precisions)[0]), **ends(macro_replicates(drawn.auprc[0], defined))},
+        },
+        "weighted": {
+            "auroc": number(weighted(values, run.labels)),
+            **ends(weighted_replicates(drawn.auroc[0], positives, defined)),
+        },
+        "micro": {
+            "auroc": number(micro(run.labels, run.scores)),
+            **ends(drawn.micro[0]),
+            "auprc": {"value": number(of_all), **ends(drawn.micro_auprc[0])},
+        },
     }
 
 
-def compare(first: Predictions, second: Predictions, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
-    """Second less first, in macro AUROC, on the same draws of patients."""
-    pair = (first, second)
-    defined = ~np.isnan(auroc(first.labels, first.scores))
-    differences = np.subtract(*macro_replicates(bootstrap(pair, replicates, seed), defined)[::-1])
-    means = [macro(auroc(each.labels, each.scores))[0] for each in pair]
-    return {"difference": number(means[1] - means[0]), **ends(differences)}
+def of_findings(run: Predictions, values: Floats, drawn: Replicates) -> list[dict[str, Any]]:
+    precisions, positives = auprc(run.labels, run.scores), run.labels.sum(0, dtype=np.int64).tolist()
+    return [
+        {
+            "auroc": number(values[i]),
+            **ends(drawn.auroc[0, :, i]),
+            **{name: by_formula(run, i, name) for name in FORMULAS},
+            "auprc": {"value": number(precisions[i]), **ends(drawn.auprc[0, :, i])},
+            "positives": positives[i],
+            "positive_patients": len(np.unique(run.patients[run.labels[:, i] > 0])),
+            "prevalence": positives[i] / len(run.labels) if len(run.labels) else None,
+        }
+        for i in range(len(run.findings))
+    ]
+
+
+def by_formula(run: Predictions, finding: int, name: str) -> dict[str, Any]:
+    areas = FORMULAS[name](run, run.scores[None, :, finding], finding)
+    low, high = normal_interval(float(areas.auroc[0]), float(areas.covariance[0, 0]))
+    return {"low": number(low), "high": number(high)}
+
+
+def calibration_of(run: Predictions, calibration: Calibration | None) -> list[dict[str, Any]]:
+    """Of scores that are probabilities; others rank, and no more."""
+    if not is_probability(run.scores):
+        return [{"brier": None, "ece": None} for _ in run.findings]
+    figures = {"brier": brier(run.labels, run.scores), "ece": ece(run.labels, run.scores, NUM_BINS)}
+    if calibration is not None:
+        scores = calibrated(run.scores, calibration)
+        figures |= {"calibrated_brier": brier(run.labels, scores), "calibrated_ece": ece(run.labels, scores, NUM_BINS)}
+    return [{name: number(each[i]) for name, each in figures.items()} for i in range(len(run.findings))]
+
+
+def is_probability(scores: Floats) -> bool:
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def at_thresholds(run: Predictions, thresholds: Floats) -> list[dict[str, Any]]:
+    figures = operating(run.labels, run.scores, thresholds)
+    return [
+        {"at_threshold": {name: number(each[i]) for name, each in figures.items()}} for i in range(len(run.findings))
+    ]
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
@@ -51,13 +135,3 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
     deviation = float(defined.std(ddof=1)) if len(defined) > 1 else None
     found = {"mean": float(defined.mean()), "deviation": deviation}
     return {"runs": len(values), **found, "lowest": float(defined.min()), "highest": float(defined.max())}
-
-
-def ends(replicates: np.ndarray) -> dict[str, Any]:
-    found = interval(replicates)
-    return {"low": number(found.low), "high": number(found.high), "discarded": found.discarded}
-
-
-def number(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return None if math.isnan(value) else value

@@ -1,6 +1,7 @@
 """Whole runs of `cxrbench train`: the folder, the figures against other programs, and the options that change them."""
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -55,6 +56,7 @@ OF_A_RUN = {
     "log.jsonl",
     "split.parquet",
     "metrics.json",
+    "thresholds.json",
     "predictions-val.parquet",
     "predictions-test.parquet",
     "checkpoints/best.safetensors",
@@ -99,7 +101,7 @@ def test_the_figures_are_those_of_other_programs(training_set: Path, tmp_path: P
         assert np.array_equal(found.labels, truth)
         assert np.allclose(found.scores, by_hand.scores(run / WEIGHTS, png(training_set), names), atol=1e-5)
         assert table["macro"]["auroc"] == pytest.approx(by_hand.macro(truth, found.scores))
-        assert table["micro"] == pytest.approx(roc_auc_score(truth.ravel(), found.scores.ravel()))
+        assert table["micro"]["auroc"] == pytest.approx(roc_auc_score(truth.ravel(), found.scores.ravel()))
         for column, (name, each) in enumerate(table["findings"].items()):
             assert (each["auroc"] is None) == (name in table["undefined"])
             if each["auroc"] is not None:
@@ -109,6 +111,32 @@ def test_the_figures_are_those_of_other_programs(training_set: Path, tmp_path: P
     best = by_hand.about(run / WEIGHTS)
     assert best["use"] == "for research, not for diagnosis"
     assert best["epoch"] == figures["best_epoch"]
+
+
+def test_thresholds_are_fitted_on_validation_and_used_on_the_test_part_alone(
+    training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    figures = train(training_set, run, settings=(*ONE_EPOCH, "eval.thresholds=sensitivity", "eval.sensitivity=0.7"))
+    val, test = (load_predictions(run / f"predictions-{part}.parquet") for part in PARTS)
+    fitted = json.loads((run / "thresholds.json").read_text())
+    assert (fitted["rule"], fitted["part"], fitted["view"]) == ("sensitivity 0.7", "val", "center")
+    assert fitted["weights_sha256"] == hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()
+    assert figures["test"]["thresholds_by"] == "sensitivity 0.7 on val"
+    for column, name in enumerate(val.findings):
+        threshold = fitted["findings"][name]
+        truth, scored = val.labels[:, column] == 1, val.scores[:, column]
+        assert (threshold is None) == (not 0 < truth.sum() < len(truth))
+        assert "at_threshold" not in figures["val"]["findings"][name]
+        at = figures["test"]["findings"][name]["at_threshold"]
+        assert at["threshold"] == threshold
+        if threshold is not None:
+            assert (scored[truth] >= threshold).mean() >= 0.7 > (scored[truth] > threshold).mean()
+            called = test.scores[:, column] >= threshold
+            assert at["tp"] + at["fp"] == called.sum()
+            assert at["tp"] + at["fn"] == test.labels[:, column].sum()
+            assert at["tp"] == (called & (test.labels[:, column] == 1)).sum()
+    assert "thresholds: sensitivity 0.7 on val" not in capsys.readouterr().out  # eval's to print
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +162,10 @@ def test_all_regimes_with_two_seeds_are_compared_on_the_same_patients(compared: 
         assert folder == f"seed-{config.train.seed}/{config.regime.name}"
     scores = {name: each["test"]["macro"]["auroc"] for name, each in figures["runs"].items()}
     for pair in figures["paired"]:
-        first, second = (f"seed-{pair['seed']}/{pair[key]}" for key in ("against", "regime"))
+        first, second = (f"seed-{pair['seed']}/{pair[key]}" for key in ("against", "run"))
         assert pair["difference"] == pytest.approx(scores[second] - scores[first])
         assert pair["low"] <= pair["high"]
-    compared = [(pair["seed"], pair["against"], pair["regime"]) for pair in figures["paired"]]
+    compared = [(pair["seed"], pair["against"], pair["run"]) for pair in figures["paired"]]
     assert compared == [(seed, *pair) for seed in (0, 1) for pair in combinations(("baseline", "head", "full"), 2)]
     for regime, spread in figures["seeds"].items():
         own = [scores[f"seed-{seed}/{regime}"] for seed in (0, 1)]
@@ -145,7 +173,8 @@ def test_all_regimes_with_two_seeds_are_compared_on_the_same_patients(compared: 
         assert spread["mean"] == pytest.approx(np.mean(own))
         assert spread["deviation"] == pytest.approx(np.std(own, ddof=1))
     text = (run.parent / "said.txt").read_text()
-    for said in ("differences, on the same patients:", "over seeds:", "split: patient", "view: center", "95% interval"):
+    differences = "differences in macro AUROC, on the same patients:"
+    for said in (differences, "over seeds:", "split: patient", "view: center", "95% from"):
         assert said in text
     assert text.endswith("for research, not for diagnosis\n")
 

@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cxrbench.metrics.auroc import auroc, weighted_auroc
+from cxrbench.metrics.auroc import auroc
+from cxrbench.metrics.ranking import ranked, steps
 
 IMAGES = st.integers(0, 12)
 # Few values, so that ties are common.
 SCORE = st.sampled_from([-1e300, -1.0, 0.0, 5e-324, 0.25, 0.5, np.nextafter(0.5, 1), 1.0, 1e300])
-WEIGHT = st.integers(0, 3).map(float)
+WEIGHT = st.integers(0, 3)
 
 
 @st.composite
@@ -19,7 +20,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = draw(IMAGES), draw(st.integers(1, 3))
     labels = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, 1)))
     scores = draw(arrays.arrays(np.float64, shape, elements=SCORE))
-    return labels, scores, draw(arrays.arrays(np.float64, shape[:1], elements=WEIGHT))
+    return labels, scores, draw(arrays.arrays(np.int32, shape[:1], elements=WEIGHT))
 
 
 def by_pairs(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -58,7 +59,7 @@ def test_the_opposite_labels_have_the_rest_to_one(case: tuple[np.ndarray, ...]):
 @given(cases())
 def test_weights_are_repeated_images(case: tuple[np.ndarray, ...]):
     labels, scores, weights = case
-    times = weights.astype(int)
-    expected = auroc(np.repeat(labels, times, axis=0), np.repeat(scores, times, axis=0))
-    found = [weighted_auroc(*each, weights[None])[0] for each in zip(labels.T, scores.T, strict=True)]
+    expected = auroc(np.repeat(labels, weights, axis=0), np.repeat(scores, weights, axis=0))
+    each_its_own, once = np.arange(len(labels)), weights[None]
+    found = [ranked(steps(*each, each_its_own), once)[0][0] for each in zip(labels.T, scores.T, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)

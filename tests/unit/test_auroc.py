@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxrbench.metrics.auroc import auroc, macro, micro, weighted_auroc
+from cxrbench.metrics.auroc import auprc, auroc, macro, micro, weighted
 
 RNG = np.random.default_rng(0)
 LABELS = (RNG.random((200, 4)) < [0.5, 0.1, 0.9, 0.3]).astype(np.uint8)
@@ -51,23 +51,27 @@ def test_macro_and_micro_as_in_scikit_learn():
     assert micro(LABELS, SCORES) == pytest.approx(roc_auc_score(LABELS, SCORES, average="micro"))
 
 
-@pytest.mark.parametrize("decimals", [16, 1])
-def test_a_weight_is_how_often_an_image_is_there(decimals: int):
-    labels, scores = LABELS[:, 3], SCORES[:, 3].round(decimals)
-    weights = RNG.integers(0, 4, (5, len(labels)))
-    expected = [auroc(*(np.repeat(each, times)[:, None] for each in (labels, scores)))[0] for times in weights]
-    np.testing.assert_allclose(weighted_auroc(labels, scores, weights.astype(float)), expected, rtol=1e-13)
+@pytest.mark.parametrize("decimals", [16, 2, 0])
+def test_average_precision_as_in_scikit_learn(decimals: int):
+    scores = SCORES.round(decimals)
+    expected = average_precision_score(LABELS, scores, average=None)
+    np.testing.assert_allclose(auprc(LABELS, scores), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("decimals", [16, 1])
-def test_any_weights_as_in_scikit_learn(decimals: int):
-    labels, scores = LABELS[:, 1], SCORES[:, 1].round(decimals)
-    weights = RNG.random((5, len(labels)))
-    expected = [roc_auc_score(labels, scores, sample_weight=each) for each in weights]
-    np.testing.assert_allclose(weighted_auroc(labels, scores, weights), expected, rtol=1e-13)
+def test_average_precision_is_undefined_where_auroc_is():
+    labels = np.array([[0, 1, 0], [0, 1, 1]], np.uint8)
+    values = auprc(labels, np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]]))
+    np.testing.assert_array_equal(values, [np.nan, np.nan, 1.0])
 
 
-def test_a_weighting_that_leaves_out_all_of_a_kind_has_none():
-    labels, scores = np.array([1, 0, 0], np.uint8), np.array([0.9, 0.1, 0.2])
-    weights = np.array([[0.0, 1, 1], [1, 0, 0], [1, 0, 2], [0, 0, 0]])
-    np.testing.assert_array_equal(weighted_auroc(labels, scores, weights), [np.nan, np.nan, 1.0, np.nan])
+def test_weighted_by_positives_as_in_scikit_learn():
+    assert weighted(auroc(LABELS, SCORES), LABELS) == pytest.approx(roc_auc_score(LABELS, SCORES, average="weighted"))
+
+
+def test_what_is_undefined_has_no_weight():
+    labels = LABELS.copy()
+    labels[:, 2] = 1
+    others = [0, 1, 3]
+    expected = roc_auc_score(LABELS[:, others], SCORES[:, others], average="weighted")
+    assert weighted(auroc(labels, SCORES), labels) == pytest.approx(expected)
+    assert math.isnan(weighted(np.array([np.nan]), np.zeros((3, 1), np.uint8)))

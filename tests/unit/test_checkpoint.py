@@ -210,7 +210,7 @@ def test_what_is_interrupted_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(7))
 def test_wherever_it_is_interrupted_there_is_one_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, keep: int
 ):

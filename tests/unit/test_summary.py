@@ -1,38 +1,62 @@
 """The table of an evaluation: its figures are those of the metrics, and JSON can hold it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cxrbench.metrics.auroc import auroc, micro
+from cxrbench.metrics.auroc import auprc, auroc, micro, weighted
+from cxrbench.metrics.calibration import brier, calibrated, ece, fit_calibration
 from cxrbench.metrics.intervals import bootstrap, interval
-from cxrbench.metrics.summary import compare, spread, summarise
-from tests.scores import FINDINGS, chosen, predictions
+from cxrbench.metrics.summary import NUM_BINS, spread, summarise
+from cxrbench.metrics.thresholds import operating
+from cxrbench.metrics.variance import delong, normal_interval, obuchowski
+from tests.scores import FINDINGS, predictions
 
 REPLICATES = 60
+
+
+def ends(replicates: np.ndarray) -> dict[str, Any]:
+    found = interval(replicates)
+    return {"low": found.low, "high": found.high, "discarded": found.discarded}
 
 
 def test_its_figures():
     run = predictions()
     table = summarise(run, REPLICATES, seed=4)
-    values, drawn = auroc(run.labels, run.scores), bootstrap([run], REPLICATES, seed=4)[0]
+    values, precisions = auroc(run.labels, run.scores), auprc(run.labels, run.scores)
+    drawn = bootstrap([run], REPLICATES, seed=4, with_micro=True)
     assert list(table["findings"]) == list(FINDINGS)
     for i, each in enumerate(table["findings"].values()):
-        found = interval(drawn[:, i])
+        clustered = obuchowski(run.labels[:, i], run.scores[None, :, i], run.patients)
+        independent = delong(run.labels[:, i], run.scores[None, :, i])
+        formulas = {
+            name: dict(zip(("low", "high"), normal_interval(values[i], areas.covariance[0, 0]), strict=True))
+            for name, areas in (("clustered", clustered), ("independent", independent))
+        }
         assert each == {
             "auroc": values[i],
+            **ends(drawn.auroc[0, :, i]),
+            **{name: pytest.approx(found) for name, found in formulas.items()},
+            "auprc": {"value": precisions[i], **ends(drawn.auprc[0, :, i])},
             "positives": run.labels[:, i].sum(),
-            "low": found.low,
-            "high": found.high,
-            "discarded": 0,
+            "positive_patients": len(set(run.patients[run.labels[:, i] == 1].tolist())),
+            "prevalence": run.labels[:, i].mean(),
+            "brier": brier(run.labels, run.scores)[i],
+            "ece": ece(run.labels, run.scores, NUM_BINS)[i],
         }
     assert table["macro"]["auroc"] == pytest.approx(values.mean())
     assert table["macro"]["over"] == 3
     assert table["macro"]["low"] < values.mean() < table["macro"]["high"]
-    assert table["micro"] == micro(run.labels, run.scores)
+    assert table["macro"]["auprc"]["value"] == pytest.approx(precisions.mean())
+    assert table["weighted"]["auroc"] == weighted(values, run.labels)
+    assert table["weighted"]["low"] < table["weighted"]["auroc"] < table["weighted"]["high"]
+    assert table["micro"]["auroc"] == micro(run.labels, run.scores)
+    assert table["micro"]["low"] < table["micro"]["auroc"] < table["micro"]["high"]
     assert (table["images"], table["patients"]) == (60, len(set(run.patients.tolist())))
     assert (table["part"], table["split"], table["view"], table["undefined"]) == ("test", "official", "center", [])
+    assert "subgroups" not in table
 
 
 def test_an_undefined_finding_is_named_and_never_counted():
@@ -44,8 +68,50 @@ def test_an_undefined_finding_is_named_and_never_counted():
     assert table["macro"]["auroc"] == pytest.approx(others.mean())
     assert table["macro"]["over"] == 2
     assert table["macro"]["low"] is not None
-    lacking = {"auroc": None, "positives": 0, "low": None, "high": None, "discarded": REPLICATES}
-    assert table["findings"]["Nodule"] == lacking
+    lacking = table["findings"]["Nodule"]
+    nothing = {"low": None, "high": None}
+    assert {key: lacking[key] for key in ("auroc", "low", "high", "discarded", "positives", "prevalence")} == {
+        **nothing,
+        "auroc": None,
+        "discarded": REPLICATES,
+        "positives": 0,
+        "prevalence": 0,
+    }
+    assert (lacking["clustered"], lacking["independent"]) == (nothing, nothing)
+    assert lacking["auprc"]["value"] is None
+
+
+def test_figures_at_thresholds_are_those_of_the_thresholds():
+    run, thresholds = predictions(), np.array([0.5, np.nan, 0.3])
+    table, expected = summarise(run, REPLICATES, thresholds=thresholds), operating(run.labels, run.scores, thresholds)
+    for i, each in enumerate(table["findings"].values()):
+        found = {name: np.nan if value is None else value for name, value in each["at_threshold"].items()}
+        np.testing.assert_array_equal([found[name] for name in expected], [values[i] for values in expected.values()])
+    assert table["findings"]["Nodule"]["at_threshold"]["sensitivity"] is None
+
+
+def test_a_calibration_is_shown_beside_what_it_mends():
+    run = predictions()
+    calibration = fit_calibration(run.labels, run.scores, "platt")
+    table, mapped = summarise(run, REPLICATES, calibration=calibration), calibrated(run.scores, calibration)
+    for i, each in enumerate(table["findings"].values()):
+        assert each["brier"] == brier(run.labels, run.scores)[i]
+        assert each["calibrated_brier"] == brier(run.labels, mapped)[i]
+        assert each["calibrated_ece"] == ece(run.labels, mapped, NUM_BINS)[i]
+        assert each["auroc"] == auroc(run.labels, run.scores)[i]
+
+
+def test_scores_that_are_no_probabilities_have_no_calibration():
+    run = predictions(scores=predictions().scores * 3 - 1)
+    table = summarise(run, REPLICATES)
+    assert table["findings"]["Mass"]["auroc"] == auroc(run.labels, run.scores)[0]
+    assert all(each["brier"] is None and each["ece"] is None for each in table["findings"].values())
+
+
+def test_traits_make_subgroups():
+    sex = np.where(np.arange(60) < 30, "F", "M").astype(object)
+    found = summarise(predictions(traits={"sex": sex}), REPLICATES)["subgroups"]
+    assert {name: each["images"] for name, each in found["sex"]["groups"].items()} == {"F": 30, "M": 30}
 
 
 @pytest.mark.parametrize("num_positive", [0, 1, 60])
@@ -54,39 +120,6 @@ def test_json_can_hold_it(num_positive: int):
     labels[:num_positive] = 1
     table = summarise(predictions(labels=labels), REPLICATES)
     assert json.loads(json.dumps(table, allow_nan=False)) == table
-
-
-def test_a_run_is_no_better_than_itself():
-    run = predictions()
-    mixed = chosen(run, np.random.default_rng(0).permutation(60))
-    assert compare(run, mixed, REPLICATES) == {"difference": 0.0, "low": 0.0, "high": 0.0, "discarded": 0}
-
-
-def test_a_difference_is_second_less_first():
-    first = predictions()
-    second = predictions(scores=np.where(first.labels == 1, first.scores + 0.2, first.scores))
-    means = [auroc(each.labels, each.scores).mean() for each in (first, second)]
-    found = compare(first, second, REPLICATES)
-    assert found["difference"] == pytest.approx(means[1] - means[0])
-    assert 0 < found["low"] < found["difference"] < found["high"]
-    back = compare(second, first, REPLICATES)
-    assert (back["difference"], back["low"], back["high"]) == pytest.approx(
-        (-found["difference"], -found["high"], -found["low"])
-    )
-
-
-def test_a_paired_difference_is_surer_than_either_score():
-    """Both runs move alike with the patients that are drawn."""
-    first = predictions()
-    noise = np.random.default_rng(0).normal(0, 0.02, first.scores.shape)
-    found = compare(first, predictions(scores=first.scores + noise), REPLICATES)
-    alone = summarise(first, REPLICATES)["macro"]
-    assert found["high"] - found["low"] < (alone["high"] - alone["low"]) / 2
-
-
-def test_where_nothing_is_defined_there_is_no_difference():
-    run = predictions(labels=np.zeros((60, 3), np.uint8))
-    assert compare(run, run, 5) == {"difference": None, "low": None, "high": None, "discarded": 5}
 
 
 def test_spread_over_seeds():

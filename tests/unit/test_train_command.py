@@ -109,17 +109,21 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def figures(auroc: float | None) -> dict[str, Any]:
-    each = {"auroc": auroc, "low": auroc, "high": auroc}
+    each = {"auroc": auroc, "low": auroc, "high": auroc, "auprc": {"value": auroc}}
     table = {
         "part": "test",
         "images": 1200,
         "patients": 300,
         "split": "official",
         "view": "tencrop",
-        "findings": {"Mass": {**each, "positives": 1100}, "Hernia": {**each, "auroc": None, "positives": 0}},
+        "findings": {
+            "Mass": {**each, "positives": 1100, "prevalence": 11 / 12},
+            "Hernia": {**each, "auroc": None, "positives": 0, "prevalence": 0.0},
+        },
         "undefined": ["Hernia"],
         "macro": {**each, "over": 1, "discarded": 100},
-        "micro": auroc,
+        "weighted": each,
+        "micro": each,
         "interval": {"replicates": 1000},
     }
     return {"regime": "full", "start": "none", "test": table}
@@ -129,8 +133,8 @@ def test_the_table_names_what_it_is_of_and_what_is_undefined() -> None:
     text = text_of(figures(0.81234), Path("runs/a"))
     assert "test: 1,200 images of 300 patients; split: official; view: tencrop; regime: full, from none" in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["Mass", "0.8123", "0.8123", "to", "0.8123", "1,100"] in rows
-    assert ["macro", "0.8123", "0.8123", "to", "0.8123", "1", "findings"] in rows
+    assert ["Mass", "0.8123", "0.8123", "to", "0.8123", "0.8123", "1,100", "91.7%"] in rows
+    assert ["macro", "0.8123", "0.8123", "to", "0.8123", "0.8123", "1", "findings"] in rows
     assert "undefined (no positives, or no negatives): Hernia" in text
     assert text.endswith(
         "in runs/a: metrics.json, predictions, checkpoints/best.safetensors\nfor research, not for diagnosis"
@@ -138,7 +142,8 @@ def test_the_table_names_what_it_is_of_and_what_is_undefined() -> None:
 
 
 def test_a_table_without_a_single_figure() -> None:
-    assert "macro               none   none   to none" in text_of(figures(None), Path("runs/a"))
+    rows = [line.split() for line in text_of(figures(None), Path("runs/a")).splitlines()]
+    assert ["macro", "none", "none", "to", "none", "none", "1", "findings"] in rows
 
 
 def test_an_interval_of_few_draws_says_so() -> None:
@@ -150,16 +155,18 @@ def test_an_interval_of_few_draws_says_so() -> None:
 
 def test_several_runs_say_their_differences_and_spread() -> None:
     spread = {"mean": 0.8, "deviation": 0.01, "lowest": 0.79, "highest": 0.81, "runs": 2}
-    pair = {"regime": "full", "against": "head", "seed": 0, "difference": -0.02, "low": -0.03, "high": 0.01}
+    pair = {"run": "full", "against": "head", "seed": 0, "difference": -0.02, "low": -0.03, "high": 0.01, "p": 0.2}
+    by_finding = {name: {"p_holm": p, "difference": -0.3} for name, p in (("Mass", 0.04), ("Hernia", None))}
     several = {
         "part": "test",
         "runs": {"seed-0/full": figures(0.81), "seed-1/full": figures(None)},
-        "paired": [pair],
+        "paired": [{**pair, "findings": by_finding, "about": "two trained networks"}],
         "seeds": {"full": spread, "head": {**spread, "runs": 1}},
     }
     text = text_of(several, Path("runs/a"))
     assert "split: official; view: tencrop" in text
-    assert "full less head, seed 0: -0.0200 (-0.0300 to +0.0100)" in text
+    assert "full less head, seed 0: -0.0200 (-0.0300 to +0.0100), p 0.2000" in text
+    assert "by finding (Holm): 0 better, 1 worse, 0 undecided" in text
     assert "full: mean 0.8000, deviation 0.0100, 0.7900 to 0.8100 over 2 seeds" in text
     assert "head: mean" not in text
     assert text.endswith("in runs/a/metrics.json\nfor research, not for diagnosis")

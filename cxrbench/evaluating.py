@@ -1,0 +1,246 @@
+"""Trained networks on a part of a data set: every image scored exactly once, figures of each, and their differences."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit, logit
+
+from cxrbench import runs
+from cxrbench.build import Setting, images_of, open_for, part_of, precision_of
+from cxrbench.config import DataConfig, RunConfig, override
+from cxrbench.data import Data, chosen_device
+from cxrbench.engine.distributed import World, connected, on_main
+from cxrbench.engine.evaluate import evaluate
+from cxrbench.engine.memory import keep_freed_memory
+from cxrbench.engine.record import Record
+from cxrbench.engine.signals import Watch, watching
+from cxrbench.errors import CxrError, StoppedError, UsageError
+from cxrbench.fitted import Key, fit_key, read_fitted, refuse_part, write_calibration, write_thresholds
+from cxrbench.metrics.compare import compare_all, paired_all
+from cxrbench.metrics.intervals import REPLICATES
+from cxrbench.metrics.summary import summarise
+from cxrbench.models.classifier import Classifier
+from cxrbench.models.crops import OverCrops
+from cxrbench.models.input import AVERAGES
+from cxrbench.predictions import TRAITS, Predictions, save_predictions
+from cxrbench.saved import Saved, find, load, sha256
+from cxrbench.storage import exists, make_folder
+from cxrbench.told import OUT_OF_MEMORY
+
+Say = Callable[[str], None]
+ENSEMBLE = "ensemble"
+EVAL = "eval"  # the folder in a run's that takes what no --out is given for
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user asked for. `settings` overrides what each network was trained with: how it is read and scored."""
+
+    networks: tuple[Path, ...]
+    data: Path
+    part: str = "test"
+    settings: tuple[tuple[str, Any], ...] = ()
+    device: str = "auto"
+    images: tuple[Path, ...] = ()
+    ensemble: bool = False
+    fit: str | None = None  # a rule; the empty text is each run's own
+    calibrate: str | None = None
+    i_know: bool = False
+    out: Path | None = None
+    replicates: int = REPLICATES
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scored:
+    """One network's scores, and where what belongs to them is kept."""
+
+    predictions: Predictions
+    config: RunConfig
+    key: Key
+    kept: Path | None  # thresholds and calibration
+    out: Path | None
+
+
+def evaluate_all(order: Order, say: Say) -> dict[str, Any]:
+    """The figures of all networks; on every rank."""
+    if order.fit is not None or order.calibrate is not None:
+        refuse_part(order.part, order.i_know)
+    with connected(chosen_device(order.device)) as world, watching(world) as watch, in_a_line():
+        say = say if world.is_main else lambda _: None
+        if world.device.type == "cpu":
+            keep_freed_memory()
+        networks = named_once([each for path in order.networks for each in find(path)])
+        check_outputs(order, networks)
+        configs = [config_of(saved, order) for saved in networks]
+        opened: dict[DataConfig, Data] = {}
+        for config in configs:
+            if config.data not in opened:
+                opened[config.data] = open_for(config, order.data)
+        scored = {
+            saved.name: score(saved, config, opened[config.data], order, world, watch, say)
+            for saved, config in zip(networks, configs, strict=True)
+        }
+        return on_main(world, lambda: figures_of(scored, order, say))
+
+
+@contextmanager
+def in_a_line() -> Iterator[None]:
+    """What training would say of itself, said of an evaluation."""
+    try:
+        yield
+    except StoppedError:
+        raise StoppedError("stopped by a signal", do="the same command begins again") from None
+    except (RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split())
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(s in text for s in OUT_OF_MEMORY):
+            raise
+        do = "a smaller --set eval.batch=; for tencrop, train.tencrop_chunk=1"
+        raise CxrError("out of memory", got=f"{text:.160}", do=do) from error
+
+
+def named_once(networks: list[Saved]) -> list[Saved]:
+    names = [each.name for each in networks]
+    if twice := [each for each in networks if names.count(each.name) > 1]:
+        got = f"{twice[0].name}: {', '.join(str(each.weights) for each in twice if each.name == twice[0].name)}"
+        do = "give each once; or copy weights of one name to others"
+        raise UsageError("two networks have one name", got=got, do=do)
+    return networks
+
+
+def check_outputs(order: Order, networks: list[Saved]) -> None:
+    homeless = [str(each.weights) for each in networks if each.run is None]
+    if order.out is None and (homeless or order.ensemble):
+        got = f"weights outside of a run, {homeless[0]}" if homeless else "--ensemble"
+        raise UsageError("--out is needed", got=got, do="give a folder for predictions and figures")
+    if order.ensemble and len(networks) < 2:
+        raise UsageError("an ensemble is of several networks", got=f"{len(networks)}", do="give more runs")
+    if order.ensemble and any(each.name == ENSEMBLE for each in networks):
+        raise UsageError("the ensemble needs its name for itself", got=f"a network {ENSEMBLE}", do="rename it")
+    if len({each.findings for each in networks}) > 1:
+        got = "; ".join(f"{each.name}: {len(each.findings)}" for each in networks)
+        raise UsageError("the networks know other findings", got=got, do="evaluate them one by one")
+
+
+def config_of(saved: Saved, order: Order) -> RunConfig:
+    """As it was trained, unless asked otherwise; a split's file that is gone is in the run's folder too."""
+    own = dict(order.settings)
+    if saved.run and "data.split" not in own and is_file(saved.config.data.split):
+        path = Path(saved.config.data.split)
+        own["data.split"] = str(path if exists(path) else saved.run / runs.SPLIT)
+    return override(saved.config, own)
+
+
+def is_file(split: str) -> bool:
+    return split.endswith((".csv", ".parquet"))
+
+
+def score(saved: Saved, config: RunConfig, data: Data, order: Order, world: World, watch: Watch, say: Say) -> Scored:
+    trained_on = saved.about["data_sha256"]
+    if trained_on != data.opened.sha256:
+        say(f"{saved.name}: trained on other shards ({trained_on[:12]}); these are {data.opened.sha256[:12]}")
+    with closing(Record(None, shows=world.is_main)) as record:
+        setting = Setting(data, order.images, world, watch, record)
+        images = f"{len(setting.rows(order.part)):,} images"
+        say(f"{saved.name}: {order.part}, {images}, {config.eval.view}, {precision_of(config, setting)}")
+        predictions = predict(config, setting, load(saved, world.device), order.part)
+    out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
+    key = fit_key(config.eval.view, config.eval.average, sha256(saved))
+    return Scored(predictions, config, key, saved.run or out, out)
+
+
+def predict(config: RunConfig, setting: Setting, model: Classifier, name: str) -> Predictions:
+    """Of a part of the data, on every rank."""
+    loader = images_of(config, setting, name, config.eval.view, config.eval.batch, shuffle=False)
+    part, module = part_of(setting, name, loader), OverCrops(model, config.train.tencrop_chunk)
+    with closing(loader), closing(setting.record.progress(len(part.ids), 0, f"scoring {name}")) as bar:
+        found = evaluate(
+            module,
+            part.loader,
+            part.ids,
+            setting.world,
+            precision_of(config, setting),
+            setting.watch,
+            lambda images: bar.update(images * setting.world.size),
+        )
+    opened = setting.data.opened
+    samples = opened.samples.iloc[setting.rows(name)]
+    return Predictions(
+        names=samples["name"].to_numpy(dtype=object),
+        patients=samples["patient"].to_numpy(dtype=np.int64),
+        labels=part.labels.astype(np.uint8),
+        scores=AVERAGES[config.eval.average](found.values).numpy(),
+        findings=opened.findings,
+        data_sha256=opened.sha256,
+        split=opened.split.policy,
+        part=name,
+        view=config.eval.view,
+        traits={trait: samples[trait].to_numpy() for trait in TRAITS},
+    )
+
+
+def figures_of(scored: dict[str, Scored], order: Order, say: Say) -> dict[str, Any]:
+    """Written as they come, so that nothing is lost; those of all together last."""
+    if order.ensemble:
+        scored = scored | {ENSEMBLE: together(list(scored.values()), order)}
+    found = {name: figures_of_one(each, order, say) for name, each in scored.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    runs_by_name = {name: each.predictions for name, each in scored.items()}
+    figures = {"runs": found, "paired": compare_all(runs_by_name, order.replicates, order.seed)}
+    if order.out:
+        runs.write_json(order.out / runs.METRICS, figures)
+    return figures
+
+
+def together(members: list[Scored], order: Order) -> Scored:
+    """The mean over networks, of probabilities or of logits, as `eval.average` says."""
+    first = members[0]
+    aligned = paired_all([each.predictions for each in members])
+    average = first.config.eval.average
+    scores = averaged(np.stack([each.scores for each in aligned]), average)
+    digest = hashlib.sha256("".join(each.key["weights_sha256"] for each in members).encode()).hexdigest()
+    arrays = (aligned[0].names, aligned[0].patients, aligned[0].labels, scores)
+    out = order.out / ENSEMBLE if order.out else None
+    predictions = Predictions(*arrays, **aligned[0].about, traits=aligned[0].traits)
+    key = {**first.key, "average": average, "weights_sha256": digest}  # of several, one crop's is a mean too
+    return Scored(predictions, first.config, key, out, out)
+
+
+def averaged(scores: np.ndarray, average: str) -> np.ndarray:
+    """[images, findings], of [networks, images, findings]."""
+    if average == "probabilities":
+        mean: np.ndarray = scores.mean(0)
+        return mean
+    with np.errstate(invalid="ignore"):  # a score of 0 or 1 stays what it is, unless others say the opposite
+        mean_logits = logit(scores).mean(0)
+    found: np.ndarray = expit(np.where(np.isnan(mean_logits), 0.0, mean_logits))
+    return found
+
+
+def figures_of_one(each: Scored, order: Order, say: Say) -> dict[str, Any]:
+    run, config = each.predictions, each.config.eval
+    for folder in filter(None, (each.kept, each.out)):
+        make_folder(folder)
+    name = f"{run.part}-{run.view}"
+    if each.out:
+        save_predictions(run, each.out / f"predictions-{name}.parquet")
+    if order.fit is not None and each.kept:
+        rule, _, wanted = (order.fit or f"{config.thresholds}={config.sensitivity}").partition("=")
+        write_thresholds(run, rule, float(wanted or config.sensitivity), each.key, each.kept)
+        say(f"thresholds by {order.fit or config.thresholds} on {run.part}: {each.kept}/thresholds.json")
+    if order.calibrate is not None and each.kept:
+        write_calibration(run, order.calibrate, each.key, each.kept)
+        say(f"calibration by {order.calibrate} on {run.part}: {each.kept}/calibration.json")
+    fitted = read_fitted(each.kept, each.key, run.findings)
+    table = summarise(run, order.replicates, order.seed, fitted.thresholds, fitted.calibration)
+    table |= {"thresholds_by": fitted.rule or None, "calibrated_by": fitted.kind or None}
+    if each.out:
+        runs.write_json(each.out / f"metrics-{name}.json", table)
+    return table
