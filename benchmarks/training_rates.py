@@ -38,7 +38,7 @@ from cxrbench.models.registry import build_model
 from cxrbench.training import Order, run_all
 
 CPU = torch.device("cpu")
-# Architecture, side of the images, batch size, steps a turn: turns of a second or two, since the machine's speed wanders.
+# Architecture, side of the images, batch size, steps a turn: a second or two, since the machine's speed wanders.
 LOOPS = {"densenet121": (64, 32, 4), "resnet18": (64, 32, 8), "test_resnet": (64, 32, 50)}
 SMALL = ("view.resize=72", "view.crop=64", "view.scale=1.0", "view.rotation=0", "view.brightness=0", "view.contrast=0")
 FROM_SCRATCH = (*SMALL, "model.weights=none", "train.batch=32", "train.epochs=4", "optimizer.lr=1e-3")

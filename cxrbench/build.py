@@ -1,6 +1,6 @@
 """From a configuration to what it names, built: the only place that knows concrete parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -131,7 +131,7 @@ def predict(saved: Saved, paths: Sequence[Path], order: Order) -> Generator[Scor
 def batches(
     paths: Sequence[Path], look: Look, take: Callable[[Tensor], Tensor], score: Score, order: Order
 ) -> Generator[Scored, None, None]:
-    """All of one size, padding included: a score's last bits are those of evaluation, whatever images are beside it."""
+    """All of one size, padding included, as in evaluation: the last bits of a score depend on it."""
     images = torch.empty(0)
     names: list[str] = []
     bad: list[Bad] = []

@@ -28,6 +28,7 @@ SETTINGS = {
     "average": "eval.average",
     "batch": "eval.batch",
     "precision": "train.precision",
+    "tencrop_chunk": "train.tencrop_chunk",
     "channels_last": "train.channels_last",
 }
 NEEDED = (*SETTINGS, "data", "data_sha256", "size_px", "encoding", "findings", "regime", "seed")

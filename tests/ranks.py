@@ -1,7 +1,7 @@
 """What ranks compute together, held against what one process makes of the same: run by torchrun -m tests.ranks.
 
 OUT DATA SPLIT          scores and gradients of each number of ranks, one after the other, into OUT
-MISHAP arguments of cxrbench train  a run in which something happens to one rank
+MISHAP arguments of cxrbench  a verb, train or eval, in which something happens to one rank
 """
 
 import os
@@ -147,5 +147,5 @@ MISHAPS: dict[str, Callable[[], None]] = {"signal_in_validation": signal_in_vali
 if __name__ == "__main__":
     if sys.argv[1] in MISHAPS:
         MISHAPS[sys.argv[1]]()
-        sys.exit(main(["train", *sys.argv[2:]]))
+        sys.exit(main(sys.argv[2:]))
     measure(*map(Path, sys.argv[1:]))

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import IMAGES_HELP, positive, seed
+from cxrbench.commands.options import IMAGES_HELP, positive, seed, warn
 from cxrbench.errors import UsageError
 
 # Short forms of settings: else each network is read and scored as it was trained.
@@ -59,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cxrbench.commands.train import warn
     from cxrbench.config import assigned
 
     given = {setting: value for name, (setting, *_) in SHORT.items() if (value := getattr(args, name)) is not None}

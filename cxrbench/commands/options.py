@@ -1,6 +1,7 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and how they warn."""
 
 import argparse
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,3 +76,11 @@ def load_split(args: argparse.Namespace, table: "pd.DataFrame") -> "Split":
     if args.policy == "official" and args.labels:
         check_official_lists(table, args.labels.parent)
     return make_split(table, args.policy, args.fractions, args.seed)
+
+
+def warn() -> None:
+    """Our warnings, as our errors look."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("cxrbench: %(message)s"))
+    log = logging.getLogger("cxrbench")
+    log.handlers, log.propagate = [handler], False

@@ -16,9 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cxrbench.commands.options import positive
+from cxrbench.commands.options import positive, warn
 from cxrbench.commands.options import seed as not_negative
-from cxrbench.commands.train import warn
 from cxrbench.environment import usable_cores
 from cxrbench.errors import DataError, UsageError
 

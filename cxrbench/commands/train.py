@@ -7,11 +7,10 @@ For research, not for diagnosis.
 
 import argparse
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import IMAGES_HELP, positive
+from cxrbench.commands.options import IMAGES_HELP, positive, warn
 from cxrbench.errors import UsageError
 from cxrbench.metrics import text
 
@@ -29,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder, as runs/first")
     parser.add_argument("--recipe", metavar="NAME|FILE", help="a run by its name, or a TOML file (docs/config.md)")
-    for name, (setting, letter, text) in SHORT.items():
-        parser.add_argument(f"--{name}", metavar=letter, help=f"{text} (--set {setting}=)")
+    for name, (setting, letter, meaning) in SHORT.items():
+        parser.add_argument(f"--{name}", metavar=letter, help=f"{meaning} (--set {setting}=)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting, as train.epochs=3"
     )
@@ -59,14 +58,6 @@ def run(args: argparse.Namespace) -> int:
     if is_main():
         print(json.dumps(figures, indent=2) if args.json else text_of(figures, args.out))
     return 0
-
-
-def warn() -> None:
-    """Our warnings, as our errors look."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("cxrbench: %(message)s"))
-    log = logging.getLogger("cxrbench")
-    log.handlers, log.propagate = [handler], False
 
 
 def begun(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

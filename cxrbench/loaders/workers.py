@@ -13,7 +13,6 @@ from cxrbench.dataset.parallel import interrupts_held_back, main_hidden
 from cxrbench.errors import CxrError, DataError
 from cxrbench.loaders.request import Request
 
-
 # Python's end waits for workers, which wait for main: those still open are ended before (registered after
 # multiprocessing's own, and so called first).
 OPEN: weakref.WeakSet[DataLoader[Any]] = weakref.WeakSet()

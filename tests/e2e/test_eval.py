@@ -92,6 +92,27 @@ def png(data: Path) -> Path:
     return data.parent / "png"
 
 
+@pytest.fixture(scope="module")
+def together(runs: Path, training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs of the folder and their mean, what was printed as text beside it."""
+    out = tmp_path_factory.mktemp("together") / "out"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(arguments(training_set, runs, "--ensemble", "--out", out)) == 0
+    (out.parent / "said.txt").write_text(said.getvalue())
+    return out
+
+
+@pytest.fixture(scope="module")
+def shards(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of the same PNGs: the same pixels in another encoding, and smaller ones."""
+    folder = tmp_path_factory.mktemp("shards")
+    source = ("--images", png(training_set) / "images", "--labels", png(training_set) / LABELS)
+    for name, more in {"png": ("--size", SIZE_PX, "--encoding", "png"), "small": ("--size", 60)}.items():
+        given = ("shard", *source, "--out", folder / name, *more, "--workers", 1)
+        assert main([str(each) for each in given]) == 0
+    return {name: folder / name for name in ("png", "small")}
+
+
 class TestScores:
     @pytest.mark.parametrize("regime", REGIMES)
     def test_a_run_is_scored_as_training_scored_it(self, regime: str, runs: Path, training_set: Path, tmp_path: Path):
@@ -175,7 +196,7 @@ class TestScores:
         truth = by_hand.labels(png(training_set), written.names.tolist(), written.findings)
         assert found["macro"]["auroc"] == pytest.approx(by_hand.macro(truth, written.scores))
         assert found["micro"]["auroc"] == pytest.approx(roc_auc_score(truth.ravel(), written.scores.ravel()))
-        for column, (name, each) in enumerate(found["findings"].items()):
+        for column, each in enumerate(found["findings"].values()):
             positives = truth[:, column].sum()
             assert each["positives"] == positives
             if 0 < positives < len(truth):
@@ -196,15 +217,6 @@ class TestScores:
 
 
 class TestSeveral:
-    @pytest.fixture(scope="class")
-    def together(self, runs: Path, training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """All runs of the folder and their mean, what was printed as text beside it."""
-        out = tmp_path_factory.mktemp("together") / "out"
-        with contextlib.redirect_stdout(io.StringIO()) as said:
-            assert main(arguments(training_set, runs, "--ensemble", "--out", out)) == 0
-        (out.parent / "said.txt").write_text(said.getvalue())
-        return out
-
     def test_all_runs_of_a_folder_in_the_order_of_what_learned(self, together: Path, runs: Path):
         figures = json.loads((together / "metrics.json").read_text())
         names = [*(f"all/{regime}" for regime in REGIMES), "ensemble"]
@@ -386,16 +398,6 @@ class TestFitted:
 
 
 class TestOtherData:
-    @pytest.fixture(scope="class")
-    def shards(self, training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-        """Of the same PNGs: the same pixels in another encoding, and smaller ones."""
-        folder = tmp_path_factory.mktemp("shards")
-        source = ("--images", png(training_set) / "images", "--labels", png(training_set) / LABELS)
-        for name, more in {"png": ("--size", SIZE_PX, "--encoding", "png"), "small": ("--size", 60)}.items():
-            given = ("shard", *source, "--out", folder / name, *more, "--workers", 1)
-            assert main([str(each) for each in given]) == 0
-        return {name: folder / name for name in ("png", "small")}
-
     @pytest.mark.parametrize("name", ["png", "small"])
     def test_other_shards_are_scored_and_it_is_said(
         self, name: str, shards: dict[str, Path], runs: Path, training_set: Path, tmp_path: Path,
@@ -434,7 +436,7 @@ class TestOtherData:
         assert_same_scores(load_predictions(tmp_path / "out" / "run" / TEST), own(tmp_path / "run"))
         shutil.copy(tmp_path / "run" / WEIGHTS, tmp_path / "net.safetensors")
         capsys.readouterr()
-        line = refused(capsys, 1, training_set, tmp_path / "net.safetensors", "--out", tmp_path / "out")
+        line = refused(capsys, 2, training_set, tmp_path / "net.safetensors", "--out", tmp_path / "out")
         assert "mine.csv" in line
 
     def test_another_split_of_the_same_images(self, runs: Path, training_set: Path, tmp_path: Path):
@@ -444,8 +446,8 @@ class TestOtherData:
         evaluated(training_set, runs / "full", *more)
         assert_same_scores(load_predictions(tmp_path / "full" / TEST), own(runs / "full", "val"))
 
-    def test_fewer_test_images(self, runs: Path, training_set: Path):
-        found = evaluated(training_set, runs / "full", "--out", runs.parent / "few", "--set", "data.limit_test=9")
+    def test_fewer_test_images(self, runs: Path, training_set: Path, tmp_path: Path):
+        found = evaluated(training_set, runs / "full", "--out", tmp_path, "--set", "data.limit_test=9")
         assert 0 < found["images"] <= 12
 
 
@@ -510,7 +512,7 @@ class TestRefused:
             (("--view", "fivecrop"), 2, "eval.view"),
             (("--average", "median"), 2, "eval.average"),
             (("--loader", "residnt"), 2, "loader.name"),
-            (("--split", "nowhere.csv", "--set", "data.fractions="), 1, "nowhere.csv"),
+            (("--split", "nowhere.csv", "--set", "data.fractions="), 2, "nowhere.csv"),
             (("--loader", "folder"), 2, "--images"),
             (("--set", "train.precision=fp16"), 2, "fp16 needs a GPU"),
         ],

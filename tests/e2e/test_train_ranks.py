@@ -135,7 +135,7 @@ def test_signals_to_torchrun_and_to_one_rank_leave_a_checkpoint_of_that_step(
         assert f"cxrbench: rank {rank}: stopped; got SIGTERM{STOPPED}" in end.said
     assert events(run, "step")[-1]["step"] == step_of(run)
 
-    end = finish_torchrun(2, log, "tests.ranks", "signal_in_validation", *args, "--resume")
+    end = finish_torchrun(2, log, "tests.ranks", "signal_in_validation", "train", *args, "--resume")
     assert end.code != 0
     assert f"cxrbench: rank 1: stopped; got SIGINT{STOPPED}" in end.said
     assert f"cxrbench: rank 0: stopped; got a signal to another rank{STOPPED}" in end.said
@@ -188,7 +188,7 @@ def test_partial_with_ten_crops_and_accumulation_on_two_ranks(training_set: Path
 def test_a_rank_without_data_ends_all_and_says_why(training_set: Path, tmp_path: Path) -> None:
     args = arguments(training_set, tmp_path / "run")
     start = time.monotonic()
-    end = finish_torchrun(2, tmp_path / "log", "tests.ranks", "lose_data", *args)
+    end = finish_torchrun(2, tmp_path / "log", "tests.ranks", "lose_data", "train", *args)
     assert end.code != 0
     assert time.monotonic() - start < WAIT_S
     assert "cxrbench: rank 1: error: no such folder" in end.said

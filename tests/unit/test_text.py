@@ -7,6 +7,7 @@ from cxrbench.metrics.compare import compare_all
 from cxrbench.metrics.summary import summarise
 from cxrbench.metrics.text import (
     WIDE,
+    chance,
     decimal,
     findings_text,
     more_text,
@@ -193,7 +194,7 @@ def test_a_paired_test_finding_by_finding():
     figures = [mass[key] for key in ("difference", "low", "high")]
     p_values = [mass["p"], mass["p_holm"], mass["clustered"]["p_holm"], mass["independent"]["p_holm"]]
     row = lines[2].split()
-    assert [*row[1:3], *row[4:]] == [*(f"{each:+.4f}" for each in figures), *(f"{each:.4f}" for each in p_values)]
+    assert [*row[1:3], *row[4:]] == [*(f"{each:+.4f}" for each in figures), *map(chance, p_values)]
     assert mass["difference"] < 0
     assert lines[1].endswith("DeLong")
     assert {len(line.rstrip()) for line in lines[1:5]} == {len(lines[1])}
