@@ -1,13 +1,15 @@
 """Trained networks on a part of a data set: every image scored exactly once, figures of each, and their differences."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from scipy.special import expit, logit
 
@@ -30,7 +32,7 @@ from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
 from cxrbench.predictions import TRAITS, Predictions, save_predictions
 from cxrbench.saved import Saved, find, load, sha256
-from cxrbench.storage import exists, make_folder
+from cxrbench.storage import exists, make_folder, read_bytes
 from cxrbench.told import OUT_OF_MEMORY
 
 Say = Callable[[str], None]
@@ -106,12 +108,20 @@ def in_a_line() -> Iterator[None]:
 
 
 def named_once(networks: list[Saved]) -> list[Saved]:
+    """Runs of one name in different folders have these folders' names before theirs."""
+    names = [each.name for each in networks]
+    networks = [each if names.count(each.name) == 1 else with_its_folder(each) for each in networks]
     names = [each.name for each in networks]
     if twice := [each for each in networks if names.count(each.name) > 1]:
         got = f"{twice[0].name}: {', '.join(str(each.weights) for each in twice if each.name == twice[0].name)}"
         do = "give each once; or copy weights of one name to others"
         raise UsageError("two networks have one name", got=got, do=do)
     return networks
+
+
+def with_its_folder(saved: Saved) -> Saved:
+    own = (saved.run or saved.weights).absolute()
+    return replace(saved, name=f"{own.parent.name}/{own.stem}")
 
 
 def check_outputs(order: Order, networks: list[Saved]) -> None:
@@ -131,6 +141,8 @@ def check_outputs(order: Order, networks: list[Saved]) -> None:
 def config_of(saved: Saved, order: Order) -> RunConfig:
     """As it was trained, unless asked otherwise; a split's file that is gone is in the run's folder too."""
     own = dict(order.settings)
+    if own.get("data.split", saved.config.data.split) != saved.config.data.split:
+        own.setdefault("data.fractions", "")  # those of the other split
     if saved.run and "data.split" not in own and is_file(saved.config.data.split):
         path = Path(saved.config.data.split)
         own["data.split"] = str(path if exists(path) else saved.run / runs.SPLIT)
@@ -149,10 +161,39 @@ def score(saved: Saved, config: RunConfig, data: Data, order: Order, world: Worl
         setting = Setting(data, order.images, world, watch, record)
         images = f"{len(setting.rows(order.part)):,} images"
         say(f"{saved.name}: {order.part}, {images}, {config.eval.view}, {precision_of(config, setting)}")
+        if doubt := on_main(world, lambda: leak(saved, data, order.part)):
+            say(f"{saved.name}: {doubt}")
         predictions = predict(config, setting, load(saved, world.device), order.part)
     out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
     key = fit_key(config.eval.view, config.eval.average, sha256(saved))
-    return Scored(predictions, config, key, saved.run or out, out)
+    scored = Scored(predictions, config, key, saved.run or out, out)
+    on_main(world, lambda: save(scored))  # now: the next network may fail
+    return scored
+
+
+def leak(saved: Saved, data: Data, part: str) -> str:
+    """What of the part the network learned from: another --split, or another data set of the same patients."""
+    if saved.run is None or part == "train":
+        return ""
+    then = pq.read_table(io.BytesIO(read_bytes(saved.run / runs.SPLIT))).to_pandas()
+    if not data.opened.samples["name"].isin(then["name"]).any():
+        return ""  # numbers of other hospitals' patients say nothing
+    learned = then["patient"][then["part"] == "train"]
+    shared = set(learned) & set(data.opened.split.part(part)["patient"])
+    if saved.about["regime"] == "baseline" or not shared:
+        return ""
+    return f"trained on {len(shared):,} of this part's patients: its scores will be too good"
+
+
+def save(scored: Scored) -> None:
+    for folder in filter(None, (scored.kept, scored.out)):
+        make_folder(folder)
+    if scored.out:
+        save_predictions(scored.predictions, scored.out / f"predictions-{named(scored.predictions)}.parquet")
+
+
+def named(run: Predictions) -> str:
+    return f"{run.part}-{run.view}"
 
 
 def predict(config: RunConfig, setting: Setting, model: Classifier, name: str) -> Predictions:
@@ -186,9 +227,10 @@ def predict(config: RunConfig, setting: Setting, model: Classifier, name: str) -
 
 
 def figures_of(scored: dict[str, Scored], order: Order, say: Say) -> dict[str, Any]:
-    """Written as they come, so that nothing is lost; those of all together last."""
+    """Of each, and of all together last."""
     if order.ensemble:
         scored = scored | {ENSEMBLE: together(list(scored.values()), order)}
+        save(scored[ENSEMBLE])
     found = {name: figures_of_one(each, order, say) for name, each in scored.items()}
     if len(found) == 1:
         return next(iter(found.values()))
@@ -226,11 +268,6 @@ def averaged(scores: np.ndarray, average: str) -> np.ndarray:
 
 def figures_of_one(each: Scored, order: Order, say: Say) -> dict[str, Any]:
     run, config = each.predictions, each.config.eval
-    for folder in filter(None, (each.kept, each.out)):
-        make_folder(folder)
-    name = f"{run.part}-{run.view}"
-    if each.out:
-        save_predictions(run, each.out / f"predictions-{name}.parquet")
     if order.fit is not None and each.kept:
         rule, _, wanted = (order.fit or f"{config.thresholds}={config.sensitivity}").partition("=")
         write_thresholds(run, rule, float(wanted or config.sensitivity), each.key, each.kept)
@@ -242,5 +279,5 @@ def figures_of_one(each: Scored, order: Order, say: Say) -> dict[str, Any]:
     table = summarise(run, order.replicates, order.seed, fitted.thresholds, fitted.calibration)
     table |= {"thresholds_by": fitted.rule or None, "calibrated_by": fitted.kind or None}
     if each.out:
-        runs.write_json(each.out / f"metrics-{name}.json", table)
+        runs.write_json(each.out / f"metrics-{named(run)}.json", table)
     return table

@@ -20,7 +20,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrbench.batch import Batch
-from cxrbench.build import Setting, images_of, network, open_for, precision_of, scored_part, task_of
+from cxrbench.build import Setting, images_of, network, open_for, part_of, precision_of, task_of
 from cxrbench.cli import main
 from cxrbench.config import RunConfig, apply
 from cxrbench.engine import evaluate
@@ -60,8 +60,8 @@ def together(folder: Path, rank: int, size: int) -> Iterator[World]:
 
 def scores(config: RunConfig, setting: Setting) -> Tensor:
     model, _ = network(config, setting)
-    part, _ = scored_part(config, setting, "test")
-    precision = precision_of(config, setting)
+    loader = images_of(config, setting, "test", config.eval.view, config.eval.batch, shuffle=False)
+    part, precision = part_of(setting, "test", loader), precision_of(config, setting)
     with closing(part.loader):
         return evaluate.evaluate(
             OverCrops(model), part.loader, part.ids, setting.world, precision, setting.watch

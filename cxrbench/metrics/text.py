@@ -130,7 +130,7 @@ def several_text(tables: dict[str, Table]) -> list[str]:
         return title(name) + "".join(f"{decimal(figure(each)).strip():>12}" for each in tables.values())
 
     return [
-        heading(first),
+        heading(first | {"view": ", ".join(dict.fromkeys(each["view"] for each in tables.values()))}),
         *[f"{mark} {name}" for name, mark in marks.items()],
         "",
         f"{'AUROC':<{WIDE}}{titles}",

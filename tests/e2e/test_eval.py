@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -442,9 +443,26 @@ class TestOtherData:
     def test_another_split_of_the_same_images(self, runs: Path, training_set: Path, tmp_path: Path):
         names = own(runs / "full", "val").names.tolist()
         (tmp_path / "mine.csv").write_text("name,part\n" + "".join(f"{name},test\n" for name in names))
-        more = ("--split", tmp_path / "mine.csv", "--set", "data.fractions=", "--out", tmp_path)
-        evaluated(training_set, runs / "full", *more)
+        evaluated(training_set, runs / "full", "--split", tmp_path / "mine.csv", "--out", tmp_path)
         assert_same_scores(load_predictions(tmp_path / "full" / TEST), own(runs / "full", "val"))
+
+    def test_patients_that_it_learned_from_are_told_of(
+        self, runs: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        split = pd.read_parquet(runs / "full" / "split.parquet")
+        learned = split[split["part"] == "train"]
+        split.assign(part="test")[["name", "part"]].to_csv(tmp_path / "mine.csv", index=False)
+        warning = f"full: trained on {learned['patient'].nunique()} of this part's patients"
+        for more, leaks in ((("--split", tmp_path / "mine.csv"), True), ((), False)):
+            assert main(arguments(training_set, runs / "full", *more, "--out", tmp_path)) == 0
+            assert (warning in capsys.readouterr().out) is leaks
+
+    def test_who_learned_from_nobody_has_no_leak(
+        self, runs: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        more = ("--split", "image", "--out", tmp_path)
+        assert main(arguments(training_set, runs / "baseline", *more)) == 0
+        assert "trained on" not in capsys.readouterr().out
 
     def test_fewer_test_images(self, runs: Path, training_set: Path, tmp_path: Path):
         found = evaluated(training_set, runs / "full", "--out", tmp_path, "--set", "data.limit_test=9")
@@ -479,9 +497,15 @@ class TestRefused:
         line = refused(capsys, 2, training_set, runs / "full", top7, "--out", tmp_path / "out")
         assert "the networks know other findings; got full: 14; top7: 7" in line
         line = refused(capsys, 2, training_set, runs / "full", runs / "full", "--out", tmp_path / "out")
-        assert "two networks have one name; got full: " in line
+        assert "two networks have one name; got all/full: " in line
         assert not (tmp_path / "out").exists()
         evaluated(training_set, top7, "--out", tmp_path / "out")  # alone it is fine
+
+    def test_runs_of_one_name_are_told_apart_by_their_folders(self, runs: Path, training_set: Path, tmp_path: Path):
+        other = shutil.copytree(runs / "head", tmp_path / "mine" / "full")
+        found = evaluated(training_set, runs / "full", other, "--out", tmp_path / "out")
+        assert list(found["runs"]) == ["all/full", "mine/full"]
+        assert_same_scores(load_predictions(tmp_path / "out" / "mine" / "full" / TEST), own(runs / "head"))
 
     def test_an_ensemble_of_one_or_without_a_folder_or_of_its_namesake(
         self, runs: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

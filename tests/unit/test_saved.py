@@ -34,6 +34,7 @@ OTHERS: dict[str, Any] = {
     "eval.average": "logits",
     "eval.batch": 3,
     "train.precision": "fp32",
+    "train.tencrop_chunk": 4,
     "train.channels_last": False,
 }
 WEIGHTS = "checkpoints/best.safetensors"

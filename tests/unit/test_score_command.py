@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrbench.cli import main
+from cxrbench.metrics.text import chance
 from cxrbench.predictions import save_predictions
 from tests.scores import FINDINGS, predictions
 from tests.unit.test_scoring import file_of
@@ -131,7 +132,7 @@ def test_the_comparison_for_people(said: Said):
     nodule = found["findings"]["Nodule"]
     p_values = [nodule["p"], nodule["p_holm"], nodule["clustered"]["p_holm"], nodule["independent"]["p_holm"]]
     assert row[1:] == [f"{nodule[key]:+.4f}" if key else "to" for key in ("difference", "low", "", "high")] + [
-        f"{p:.4f}" for p in p_values
+        chance(p) for p in p_values
     ]
 
 

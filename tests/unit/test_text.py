@@ -227,3 +227,11 @@ def test_runs_of_long_names_get_numbers():
 )
 def test_decimals(value: float | None, sign: str, text: str):
     assert decimal(value, sign) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.5, "0.5000"), (1e-4, "0.0001"), (9e-5, "<0.0001"), (0.0, "<0.0001"), (1.0, "1.0000"), (None, "none")],
+)
+def test_no_chance_is_said_to_be_nothing(p: float | None, text: str):
+    assert chance(p) == text
