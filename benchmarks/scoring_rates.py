@@ -66,7 +66,7 @@ def measure_auroc(run: Predictions, repeats: int) -> dict[str, Any]:
 def measure_bootstrap(run: Predictions, repeats: int) -> dict[str, Any]:
     """AUROC and AUPRC of every finding, and of all findings as one."""
     _, patient = np.unique(run.patients, return_inverse=True)
-    times = draws(patient.max() + 1, LOOP_DRAWS, 0)
+    (_, times), *_ = draws(patient.max() + 1, LOOP_DRAWS, 0)
 
     def one_draw(number: int) -> list[float]:
         rows = np.repeat(np.arange(len(patient)), times[number][patient])

@@ -1,19 +1,18 @@
 """Trained networks on a part of a data set: every image scored exactly once, figures of each, and their differences."""
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from scipy.special import expit, logit
 
 from cxrbench import runs
+from cxrbench.asked import ENSEMBLE, Order, check_data, check_outputs, check_parts, learned_from, named_once
 from cxrbench.build import Setting, images_of, open_for, part_of, precision_of
 from cxrbench.config import DataConfig, RunConfig, override
 from cxrbench.data import Data, chosen_device
@@ -22,41 +21,20 @@ from cxrbench.engine.evaluate import evaluate
 from cxrbench.engine.memory import keep_freed_memory
 from cxrbench.engine.record import Record
 from cxrbench.engine.signals import Watch, watching
-from cxrbench.errors import CxrError, StoppedError, UsageError
+from cxrbench.errors import CxrError, StoppedError
 from cxrbench.fitted import Key, fit_key, read_fitted, refuse_part, write_calibration, write_thresholds
 from cxrbench.metrics.compare import compare_all, paired_all
-from cxrbench.metrics.intervals import REPLICATES
 from cxrbench.metrics.summary import summarise
 from cxrbench.models.classifier import Classifier
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
 from cxrbench.predictions import TRAITS, Predictions, save_predictions
 from cxrbench.saved import Saved, find, load, sha256
-from cxrbench.storage import exists, make_folder, read_bytes
+from cxrbench.storage import exists, make_folder
 from cxrbench.told import OUT_OF_MEMORY
 
 Say = Callable[[str], None]
-ENSEMBLE = "ensemble"
 EVAL = "eval"  # the folder in a run's that takes what no --out is given for
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the user asked for. `settings` overrides what each network was trained with: how it is read and scored."""
-
-    networks: tuple[Path, ...]
-    data: Path
-    part: str = "test"
-    settings: tuple[tuple[str, Any], ...] = ()
-    device: str = "auto"
-    images: tuple[Path, ...] = ()
-    ensemble: bool = False
-    fit: str | None = None  # a rule; the empty text is each run's own
-    calibrate: str | None = None
-    i_know: bool = False
-    out: Path | None = None
-    replicates: int = REPLICATES
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,6 +46,7 @@ class Scored:
     key: Key
     kept: Path | None  # thresholds and calibration
     out: Path | None
+    learned: int  # of these patients the network has learned from
 
 
 def evaluate_all(order: Order, say: Say) -> dict[str, Any]:
@@ -85,6 +64,10 @@ def evaluate_all(order: Order, say: Say) -> dict[str, Any]:
         for config in configs:
             if config.data not in opened:
                 opened[config.data] = open_for(config, order.data)
+        for saved, config in zip(networks, configs, strict=True):
+            data = opened[config.data]
+            on_main(world, lambda: check_data(saved, data, order))  # noqa: B023
+        check_parts([(config, opened[config.data]) for config in configs], order)
         scored = {
             saved.name: score(saved, config, opened[config.data], order, world, watch, say)
             for saved, config in zip(networks, configs, strict=True)
@@ -105,37 +88,6 @@ def in_a_line() -> Iterator[None]:
             raise
         do = "a smaller --set eval.batch=; for tencrop, train.tencrop_chunk=1"
         raise CxrError("out of memory", got=f"{text:.160}", do=do) from error
-
-
-def named_once(networks: list[Saved]) -> list[Saved]:
-    """Runs of one name in different folders have these folders' names before theirs."""
-    names = [each.name for each in networks]
-    networks = [each if names.count(each.name) == 1 else with_its_folder(each) for each in networks]
-    names = [each.name for each in networks]
-    if twice := [each for each in networks if names.count(each.name) > 1]:
-        got = f"{twice[0].name}: {', '.join(str(each.weights) for each in twice if each.name == twice[0].name)}"
-        do = "give each once; or copy weights of one name to others"
-        raise UsageError("two networks have one name", got=got, do=do)
-    return networks
-
-
-def with_its_folder(saved: Saved) -> Saved:
-    own = (saved.run or saved.weights).absolute()
-    return replace(saved, name=f"{own.parent.name}/{own.stem}")
-
-
-def check_outputs(order: Order, networks: list[Saved]) -> None:
-    homeless = [str(each.weights) for each in networks if each.run is None]
-    if order.out is None and (homeless or order.ensemble):
-        got = f"weights outside of a run, {homeless[0]}" if homeless else "--ensemble"
-        raise UsageError("--out is needed", got=got, do="give a folder for predictions and figures")
-    if order.ensemble and len(networks) < 2:
-        raise UsageError("an ensemble is of several networks", got=f"{len(networks)}", do="give more runs")
-    if order.ensemble and any(each.name == ENSEMBLE for each in networks):
-        raise UsageError("the ensemble needs its name for itself", got=f"a network {ENSEMBLE}", do="rename it")
-    if len({each.findings for each in networks}) > 1:
-        got = "; ".join(f"{each.name}: {len(each.findings)}" for each in networks)
-        raise UsageError("the networks know other findings", got=got, do="evaluate them one by one")
 
 
 def config_of(saved: Saved, order: Order) -> RunConfig:
@@ -161,28 +113,15 @@ def score(saved: Saved, config: RunConfig, data: Data, order: Order, world: Worl
         setting = Setting(data, order.images, world, watch, record)
         images = f"{len(setting.rows(order.part)):,} images"
         say(f"{saved.name}: {order.part}, {images}, {config.eval.view}, {precision_of(config, setting)}")
-        if doubt := on_main(world, lambda: leak(saved, data, order.part)):
-            say(f"{saved.name}: {doubt}")
+        learned = on_main(world, lambda: len(learned_from(saved, data, order.part)))
+        if learned:
+            say(f"{saved.name}: trained on {learned:,} of this part's patients: its scores will be too good")
         predictions = predict(config, setting, load(saved, world.device), order.part)
     out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
     key = fit_key(config.eval.view, config.eval.average, sha256(saved))
-    scored = Scored(predictions, config, key, saved.run or out, out)
+    scored = Scored(predictions, config, key, saved.run or out, out, learned)
     on_main(world, lambda: save(scored))  # now: the next network may fail
     return scored
-
-
-def leak(saved: Saved, data: Data, part: str) -> str:
-    """What of the part the network learned from: another --split, or another data set of the same patients."""
-    if saved.run is None or part == "train":
-        return ""
-    then = pq.read_table(io.BytesIO(read_bytes(saved.run / runs.SPLIT))).to_pandas()
-    if not data.opened.samples["name"].isin(then["name"]).any():
-        return ""  # numbers of other hospitals' patients say nothing
-    learned = then["patient"][then["part"] == "train"]
-    shared = set(learned) & set(data.opened.split.part(part)["patient"])
-    if saved.about["regime"] == "baseline" or not shared:
-        return ""
-    return f"trained on {len(shared):,} of this part's patients: its scores will be too good"
 
 
 def save(scored: Scored) -> None:
@@ -252,7 +191,7 @@ def together(members: list[Scored], order: Order) -> Scored:
     out = order.out / ENSEMBLE if order.out else None
     predictions = Predictions(*arrays, **aligned[0].about, traits=aligned[0].traits)
     key = {**first.key, "average": average, "weights_sha256": digest}  # of several, one crop's is a mean too
-    return Scored(predictions, first.config, key, out, out)
+    return Scored(predictions, first.config, key, out, out, max(each.learned for each in members))
 
 
 def averaged(scores: np.ndarray, average: str) -> np.ndarray:
@@ -278,6 +217,7 @@ def figures_of_one(each: Scored, order: Order, say: Say) -> dict[str, Any]:
     fitted = read_fitted(each.kept, each.key, run.findings)
     table = summarise(run, order.replicates, order.seed, fitted.thresholds, fitted.calibration)
     table |= {"thresholds_by": fitted.rule or None, "calibrated_by": fitted.kind or None}
+    table["patients_learned_from"] = each.learned
     if each.out:
         runs.write_json(each.out / f"metrics-{named(run)}.json", table)
     return table

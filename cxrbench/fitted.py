@@ -17,7 +17,7 @@ import numpy as np
 from cxrbench import runs
 from cxrbench.errors import DataError, UsageError
 from cxrbench.metrics.auroc import Floats
-from cxrbench.metrics.calibration import Calibration, check_probabilities, fit_calibration
+from cxrbench.metrics.calibration import SLOPES, Calibration, check_probabilities, fit_calibration
 from cxrbench.metrics.numbers import number
 from cxrbench.metrics.thresholds import fit_thresholds
 from cxrbench.predictions import Predictions
@@ -27,6 +27,7 @@ log = logging.getLogger("cxrbench")
 
 THRESHOLDS, CALIBRATION = "thresholds.json", "calibration.json"
 FITTED_ON = "val"
+FLAT = SLOPES[0]  # a slope that turns the ranking round, or makes all probabilities alike
 Key = dict[str, Any]  # what a fit belongs to: view, average, weights_sha256
 
 
@@ -59,6 +60,9 @@ def write_thresholds(run: Predictions, rule: str, sensitivity: float, key: Key, 
 def write_calibration(run: Predictions, kind: str, key: Key, folder: Path) -> None:
     check_probabilities(run.scores, run.names)
     found = fit_calibration(run.labels, run.scores, kind)
+    useless = [name for name, slope in zip(run.findings, found.slopes.tolist(), strict=True) if slope <= FLAT]
+    if useless:
+        log.warning("calibration of findings that %s ranks no better than chance: %s", run.part, ", ".join(useless))
     lines = [
         None if np.isnan(slope) else {"slope": slope, "intercept": intercept}
         for slope, intercept in zip(found.slopes.tolist(), found.intercepts.tolist(), strict=True)
@@ -93,7 +97,8 @@ def read(path: Path, key: Key, findings: tuple[str, ...], value: Callable[[Any],
     found = runs.read_json(path)
     try:
         if other := [name for name, ours in key.items() if found[name] != ours]:
-            log.warning("%s is left aside: it was fitted for other %s", path, ", ".join(other))
+            what = "another view" if "view" in other else f"other {' and '.join(other)}"
+            log.warning("%s is left aside: it was fitted for %s", path, what)
             return None
         how = str(found.get("rule") or found["kind"])
         return f"{how} on {found['part']}", [value(found["findings"][name]) for name in findings]

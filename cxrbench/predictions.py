@@ -17,6 +17,7 @@ from cxrbench.storage import atomic_write, exists
 LABEL, SCORE = "label_", "score_"
 TRAITS = ("sex", "age", "view", "follow_up")  # by which subgroups are told apart; the names are those of NIH's table
 ARRAYS = ("names", "patients", "labels", "scores", "traits")
+NUMBERS = ("age", "follow_up")  # of the traits
 ABOUT = b"cxrbench"
 
 
@@ -38,6 +39,9 @@ class Predictions:
         if self.labels.shape != shape or self.scores.shape != shape or len(self.patients) != len(self.names):
             got = f"{self.labels.shape} and {self.scores.shape}, of {len(self.patients):,} patients' images"
             raise DataError("labels and scores must be [images, findings]", got=got, allowed=shape)
+        if not np.isin(self.labels, (0, 1)).all() or self.patients.dtype.kind not in "iu":
+            got = f"{self.labels.dtype} labels up to {self.labels.max(initial=0)}, patients as {self.patients.dtype}"
+            raise DataError("labels must be 0 or 1, and patients whole numbers", got=got, do="make the file again")
         if not np.isfinite(self.scores).all():
             bad = self.names[~np.isfinite(self.scores).all(axis=1)]
             do = "the network's weights or the precision are to blame: try --set train.precision=fp32"
@@ -74,7 +78,7 @@ def paired(run: Predictions, other: Predictions, other_data: bool = False) -> Pr
     """The same images in the other's order, by name; refused where anything but the scores differs."""
     what = "only scores of the same images can be compared"
     if run.findings != other.findings:
-        do = "keep the columns that both have, in one order"
+        do = "keep the columns that both have"
         raise DataError(what, got=f"findings {', '.join(run.findings)}", allowed=", ".join(other.findings), do=do)
     if not other_data and run.data_sha256 and other.data_sha256 and run.data_sha256 != other.data_sha256:
         got, allowed = (each.data_sha256[:16] for each in (run, other))
@@ -120,6 +124,8 @@ def load_predictions(path: Path) -> Predictions:
         names = np.asarray(table["name"].to_pylist(), dtype=object)
         patients = table["patient"].to_numpy()
         traits = {name: table[name].to_numpy() for name in TRAITS if name in table.column_names}
+        if table["name"].null_count or any(traits[name].dtype.kind not in "iuf" for name in NUMBERS if name in traits):
+            raise ValueError("a name is missing, or an age is no number")
         return Predictions(names, patients, labels, scores, findings, **about, traits=traits)
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         raise DataError("not a file of predictions", got=f"{path}: {error}") from None

@@ -14,6 +14,20 @@ import pyarrow.parquet as pq
 
 from cxrbench.dataset.csv import read_csv
 from cxrbench.errors import DataError, UsageError
+from cxrbench.given import (
+    as_labels,
+    as_scores,
+    as_table,
+    as_thresholds,
+    coded,
+    columns_of,
+    numbered,
+    places,
+    refuse_other_rows,
+    texts,
+    trait,
+    without_bools,
+)
 from cxrbench.metrics.compare import compare
 from cxrbench.metrics.intervals import REPLICATES
 from cxrbench.metrics.summary import summarise
@@ -22,8 +36,6 @@ from cxrbench.predictions import ABOUT, LABEL, SCORE, TRAITS, Predictions, load_
 from cxrbench.storage import read_bytes
 
 WANTED = "a file with the columns name, patient, label_FINDING and score_FINDING"
-NUMBERS = ("age", "follow_up")
-EXACT = 2**53  # up to it, a float holds every whole number
 
 
 class Figures(dict[str, Any]):
@@ -42,7 +54,7 @@ def score(
     *,
     names: Any = None,
     findings: Sequence[str] | None = None,
-    traits: Mapping[str, Any] | None = None,
+    traits: Any = None,
     thresholds: Mapping[str, float | None] | Sequence[float] | None = None,
     against: Any = None,
     replicates: int = REPLICATES,
@@ -50,31 +62,37 @@ def score(
 ) -> Figures:
     """AUROC and its company for [images, findings] labels (0 or 1) and scores, which may also be [images] of one
     finding, or data frames whose columns name the findings; rows are images, in one order. Without patients, each
-    image counts as one of its own.
+    image counts as one of its own. Traits (sex, age, view, follow_up) make subgroups: a dictionary or a frame.
 
     `against` are other scores of the same images: a paired test of `scores` less `against`.
     """
+    for name, value, least in (("replicates", replicates, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise UsageError(f"{name} must be a whole number", got=value, allowed=f"at least {least}")
+    refuse_other_rows(labels, (scores, against, patients))
     given = [list(findings)] if findings is not None else [columns_of(scores), columns_of(labels)]
     columns = next((each for each in given if each is not None), None) or numbered(np.shape(scores))
-    table = as_table(scores, columns)
+    if len(set(columns)) < len(columns):
+        raise UsageError("a finding is there twice", got=", ".join(columns), do="give each a name of its own")
+    table = as_table(scores, columns, "score")
     images = np.arange(len(table)).astype(str).astype(object) if names is None else np.asarray(names, object)
     run = Predictions(
         names=images,
-        patients=np.arange(len(table)) if patients is None else coded(pd.Series(np.asarray(patients))),
-        labels=as_labels(as_table(labels, columns), columns),
+        patients=np.arange(len(table)) if patients is None else coded(patients),
+        labels=as_labels(as_table(labels, columns, "label"), columns),
         scores=as_scores(table, images, columns),
         findings=tuple(columns),
         data_sha256="",
         split="",
         part="",
         view="",
-        traits={name: trait(pd.Series(np.asarray(values)), name) for name, values in (traits or {}).items()},
+        traits={} if traits is None else {str(name): trait(traits[name], str(name)) for name in traits},
     )
     limits = None if thresholds is None else as_thresholds(thresholds, run.findings)
     if against is None:
-        return figures(run, None, limits, replicates, seed)
-    others = as_scores(as_table(against, columns), images, columns)
-    return figures(run, run.with_scores(others), limits, replicates, seed)
+        return figures(run, None, limits, int(replicates), int(seed))
+    others = as_scores(as_table(against, columns, "score"), images, columns)
+    return figures(run, run.with_scores(others), limits, int(replicates), int(seed))
 
 
 def figures(
@@ -85,72 +103,12 @@ def figures(
     seed: int = 0,
 ) -> Figures:
     if len(np.unique(run.patients)) < 2:
-        do = "give the column patient, or one of as many values as there are patients"
+        do = "score more of them together; the column patient must have a value for each"
         raise DataError("intervals and tests need several patients", got=len(np.unique(run.patients)), do=do)
     found = Figures(summarise(run, replicates, seed, thresholds))
     if against is not None:
         found["against"] = {"run": "these", "against": "those", **compare(against, run, replicates, seed)}
     return found
-
-
-def columns_of(values: Any) -> list[str] | None:
-    return [str(name) for name in values.columns] if isinstance(values, pd.DataFrame) else None
-
-
-def numbered(shape: tuple[int, ...]) -> list[str]:
-    return ["score"] if len(shape) < 2 else [f"finding_{number}" for number in range(shape[1])]
-
-
-def as_table(values: Any, findings: list[str]) -> npt.NDArray[np.float64]:
-    """[images, findings], NaN where a text is empty; a frame's columns may stand in another order."""
-    if isinstance(values, pd.DataFrame):
-        if set(columns_of(values) or ()) != set(findings):
-            got, do = ", ".join(columns_of(values) or ())[:200], "name the columns alike, or give arrays"
-            raise DataError("a table has other findings", got=got, allowed=", ".join(findings)[:200], do=do)
-        values = values.set_axis(values.columns.astype(str), axis=1)[findings]
-        values = values.mask(values == "")
-    try:
-        found = np.array(values, np.float64, order="C")  # sums in one order, so the same last bits from any container
-    except (TypeError, ValueError, RuntimeError) as error:
-        got = f"{' '.join(str(error).split()):.100}"
-        raise DataError("labels and scores must be numbers", got=got, do="write labels as 0 and 1") from None
-    found = found[:, None] if found.ndim == 1 else found
-    if found.shape[1:] != (len(findings),):
-        allowed = f"[images, {len(findings)}]"
-        raise DataError("labels and scores must be [images, findings]", got=found.shape, allowed=allowed)
-    return found
-
-
-def as_labels(values: npt.NDArray[np.float64], findings: list[str]) -> npt.NDArray[np.uint8]:
-    """0 and 1 alone: what is uncertain must be decided, or left out, before it is scored."""
-    wrong = ~np.isin(values, (0.0, 1.0))
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        got = f"{wrong.sum():,} others, such as {values[row, column]:g} for {findings[column]} in row {row + 1}"
-        raise DataError("labels must be 0 or 1", got=got, do="decide on uncertain and missing ones, or drop the rows")
-    return values.astype(np.uint8)
-
-
-def as_scores(values: npt.NDArray[np.float64], names: npt.NDArray[Any], findings: list[str]) -> npt.NDArray[np.float64]:
-    wrong = ~np.isfinite(values)
-    if wrong.any() and len(names) == len(values):
-        row, column = np.argwhere(wrong)[0]
-        got = f"{wrong.sum():,} others, such as {values[row, column]:g} for {findings[column]} in {names[row]}"
-        raise DataError("scores must be finite numbers", got=got, do="score these images again, or drop their rows")
-    return values
-
-
-def as_thresholds(given: Mapping[str, float | None] | Sequence[float], findings: tuple[str, ...]) -> Any:
-    by_name = given if isinstance(given, Mapping) else dict(zip(findings, given, strict=False))
-    if missing := [name for name in findings if name not in by_name]:
-        raise UsageError("a threshold is missing", got=f"none for {', '.join(missing)}", allowed=", ".join(findings))
-    if not isinstance(given, Mapping) and len(given) > len(findings):
-        raise UsageError("too many thresholds", got=len(given), allowed=f"{len(findings)}: {', '.join(findings)}")
-    try:
-        return np.array([np.nan if by_name[name] is None else by_name[name] for name in findings], np.float64)
-    except (TypeError, ValueError) as error:
-        got = f"{' '.join(str(error).split()):.100}"
-        raise DataError("thresholds must be numbers, or null for none", got=got) from None
 
 
 def read_scores(path: Path) -> tuple[Predictions, list[str]]:
@@ -183,9 +141,8 @@ def from_frame(frame: pd.DataFrame, path: Path) -> tuple[Predictions, list[str]]
         notes.append(
             "no column patient: each image counts as a patient of its own; if that is wrong, intervals are too narrow"
         )
-    truth, values = (
-        as_table(frame[[start + name for name in scores]].set_axis(scores, axis=1), scores) for start in (LABEL, SCORE)
-    )
+    truth = as_table(without_bools(frame[[LABEL + name for name in scores]]), scores, "label")
+    values = as_table(frame[[SCORE + name for name in scores]], scores, "score")
     run = Predictions(
         names=names,
         patients=coded(frame["patient"]) if "patient" in frame else places(names),
@@ -199,36 +156,6 @@ def from_frame(frame: pd.DataFrame, path: Path) -> tuple[Predictions, list[str]]
         traits={name: trait(frame[name], name) for name in TRAITS if name in frame},
     )
     return run, notes
-
-
-def coded(patients: "pd.Series[Any]") -> npt.NDArray[np.int64]:
-    """Whole numbers as they are; texts by their place among all, in alphabetical order: the same in any file."""
-    found = texts(patients, "patient")
-    numbers = pd.to_numeric(patients.astype(object), errors="coerce")
-    if numbers.notna().all() and (numbers % 1 == 0).all() and (numbers.abs() < EXACT).all():
-        return numbers.to_numpy(np.int64)
-    return places(found)
-
-
-def places(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Each one's among all, in alphabetical order."""
-    return np.unique(values.astype(str), return_inverse=True)[1].astype(np.int64)
-
-
-def texts(values: "pd.Series[Any]", what: str) -> npt.NDArray[Any]:
-    found = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    if missing := int((found == "").sum()):
-        raise DataError(f"a {what} is missing", got=f"{missing:,} rows without one", do="fill the column")
-    return found.to_numpy(dtype=object)
-
-
-def trait(values: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
-    """NaN or an empty text where it is unknown."""
-    if name not in TRAITS:
-        raise UsageError("there are no subgroups by this trait", got=name, allowed=", ".join(TRAITS))
-    if name in NUMBERS:
-        return pd.to_numeric(values.astype(object), errors="coerce").to_numpy(np.float64)
-    return values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
 
 
 def paired_files(first: Predictions, second: Predictions, other_data: bool) -> Predictions:

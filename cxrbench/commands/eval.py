@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import IMAGES_HELP, positive, seed, warn
+from cxrbench.commands.options import IMAGES_HELP, replicates, seed, warn
 from cxrbench.errors import UsageError
 
 # Short forms of settings: else each network is read and scored as it was trained.
@@ -21,7 +21,7 @@ SHORT = {
     "split": ("data.split", "S", "official, patient, image, or a file with the columns name and part"),
     "loader": ("loader.name", "L", "auto, resident, dali, webdataset or folder"),
 }
-RULES = "f1, youden, or sensitivity=0.9"
+RULES = "f1, youden, sensitivity, or sensitivity=0.9"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar=letter, help=f"{text} (default: the run's {setting})")
     parser.add_argument("--ensemble", action="store_true", help="also the mean of all networks' scores")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for predictions and figures (default: RUN/eval)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for predictions and figures (default: RUN/eval; weights outside of a run and --ensemble need one)",
     )
     parser.add_argument(
         "--fit", nargs="?", const="", metavar="RULE", help=f"fit thresholds on --part val: {RULES} (default: the run's)"
@@ -53,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="as eval.batch=64, train.precision=fp32",
     )
-    parser.add_argument("--replicates", type=positive, metavar="N", help="draws of patients (default: 2000)")
+    parser.add_argument("--replicates", type=replicates, metavar="N", help="draws of patients (default: 2000)")
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the draws (default: 0)")
     parser.add_argument("--json", action="store_true", help="all figures at full precision")
 
@@ -66,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
     refuse_others(settings)
     refuse_rule(args.fit)
     warn()
+    from cxrbench.asked import Order
     from cxrbench.engine.distributed import is_main
-    from cxrbench.evaluating import Order, evaluate_all
+    from cxrbench.evaluating import evaluate_all
 
     same = {
         name: getattr(args, name) for name in ("data", "part", "device", "ensemble", "fit", "calibrate", "out", "seed")
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     )
     found = evaluate_all(order, lambda text: None if args.json else print(text, flush=True))
     if is_main():
-        print(json.dumps(found, indent=2) if args.json else text_of(found, args.out))
+        print(json.dumps(found, indent=2, allow_nan=False) if args.json else text_of(found, args.out))
     return 0
 
 
@@ -124,4 +128,5 @@ def text_of(found: dict[str, Any], out: Path | None) -> str:
             *pairs_text(pairs),
             *(findings_text(pairs[0]) if len(pairs) == 1 else []),
         ]
-    return "\n".join(["", *lines, "", f"in {out or 'each run, eval/'}", RESEARCH])
+    only_here = "; the paired tests only here: --out DIR keeps them" if "runs" in found and not out else ""
+    return "\n".join(["", *lines, "", f"in {out or 'each run, eval/'}{only_here}", RESEARCH])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 IMAGES_HELP = "folders of PNGs, NIH's tar.gz archives, Kaggle's zip, or any mix"
 
 
+MAX_REPLICATES = 1_000_000  # of the bootstrap, which keeps a few figures of each
+
 LABELS_HELP = "NIH's Data_Entry CSV, either version, gzipped or not"
 
 
@@ -61,6 +63,12 @@ def positive(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
     return int(text)
+
+
+def replicates(text: str) -> int:
+    if (found := positive(text)) > MAX_REPLICATES:
+        raise argparse.ArgumentTypeError(f"must be at most {MAX_REPLICATES:,}; got {text!r}")
+    return found
 
 
 def seed(text: str) -> int:

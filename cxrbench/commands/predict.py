@@ -131,7 +131,9 @@ class Text:
         return []
 
     def rows(self, answers: "Sequence[Answer]", bad: "Sequence[Bad]") -> list[str]:  # noqa: ARG002 - they are told of
-        return [f"{each.name}: {', '.join(self.named(each)) or 'none over its threshold'}" for each in answers]
+        return [
+            f"{in_a_line(each.name)}: {', '.join(self.named(each)) or 'none over its threshold'}" for each in answers
+        ]
 
     def named(self, answer: "Answer") -> list[str]:
         """The highest first, of the probabilities that are shown; decided was by the scores."""
@@ -153,6 +155,10 @@ class Text:
         if terms.fitted.kind:
             lines.append(f"probabilities: calibrated, {terms.fitted.kind}; thresholds go by the scores before that")
         return ["", *lines, USE]
+
+
+def in_a_line(name: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in name)
 
 
 class Csv:
@@ -178,8 +184,8 @@ class Csv:
 
 def row(cells: list[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().removesuffix("\n")
 
 
 class Json:

@@ -93,6 +93,7 @@ class Checkpoints:
                 log.warning("%s is damaged (%s); going on from the one before", folder, problem)
             else:
                 self.restore_best(folder)
+                link_file(folder / WEIGHTS, self.folder / LAST)
                 return load_training(folder / TRAINING)
         if found:
             raise DataError("every checkpoint is damaged", got=self.folder, do="start again, with another --out")
@@ -112,7 +113,11 @@ class Checkpoints:
         for folder in self.steps()[-1:]:
             expected = json.loads(read_bytes(folder / SUMS))["sha256"].get(BEST)
             if hashlib.sha256(data).hexdigest() != expected:
-                raise DataError("the best weights are damaged", got=path, do="--resume goes on from what is whole")
+                raise DataError(
+                    "the best weights are damaged",
+                    got=path,
+                    do="is training writing them? try again; else train --resume mends it",
+                )
         return data
 
     def clean(self) -> None:

@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cxrbench.metrics.auroc import Floats, auroc, macro
 from cxrbench.metrics.intervals import REPLICATES, bootstrap, macro_replicates, p_value
@@ -20,7 +21,8 @@ from cxrbench.metrics.variance import Areas, delong, difference_test, obuchowski
 from cxrbench.predictions import Predictions, paired
 
 ALL_PAIRS = 4  # runs; of more, each is compared with the first
-ABOUT = "two trained networks on the same patients; whether training again would differ, only several seeds can say"
+MIN_PATIENTS = 10  # with a finding, and without: below, tests of two equals found a difference far too often
+ABOUT = "these scores on other patients like these; whether training again would differ, only several seeds can say"
 FORMULAS: dict[str, Callable[[Predictions, Floats, int], Areas]] = {
     "clustered": lambda run, scores, finding: obuchowski(run.labels[:, finding], scores, run.patients),
     "independent": lambda run, scores, finding: delong(run.labels[:, finding], scores),
@@ -56,11 +58,14 @@ def difference(first: Predictions, second: Predictions, drawn: Floats) -> dict[s
     means = macro_replicates(drawn, ~np.isnan(values))
     found = {"difference": number(mean), "over": over, **ends(means), "p": number(p_value(means))}
     ways = {"bootstrap": by_bootstrap(drawn)} | {name: by_formula(first, second, name) for name in FORMULAS}
+    enough = has_enough(first)
     for way in ways.values():
-        adjusted = holm(np.array([each["p"] if each["p"] is not None else np.nan for each in way]))
-        for each, p in zip(way, adjusted.tolist(), strict=True):
-            each["p_holm"] = number(p)
+        p_values = np.array([np.nan if each["p"] is None else each["p"] for each in way])
+        p_values[~enough] = np.nan
+        for each, p, adjusted in zip(way, p_values.tolist(), holm(p_values).tolist(), strict=True):
+            each |= {"p": number(p), "p_holm": number(adjusted)}
     found["about"] = ABOUT
+    found["too_few"] = [name for name, has in zip(first.findings, enough, strict=True) if not has]
     found["findings"] = {
         name: {
             "difference": number(value),
@@ -70,6 +75,14 @@ def difference(first: Predictions, second: Predictions, drawn: Floats) -> dict[s
         for i, (name, value) in enumerate(zip(first.findings, values.tolist(), strict=True))
     }
     return found
+
+
+def has_enough(run: Predictions) -> npt.NDArray[np.bool_]:
+    """[findings]: is there anything to test? An undefined finding has not enough either."""
+    positive = run.labels.astype(bool)
+    fewest = [min(len(np.unique(run.patients[rows])) for rows in (column, ~column)) for column in positive.T]
+    enough: npt.NDArray[np.bool_] = np.array(fewest, np.int64) >= MIN_PATIENTS
+    return enough
 
 
 def by_bootstrap(drawn: Floats) -> list[dict[str, Any]]:

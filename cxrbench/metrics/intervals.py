@@ -2,9 +2,10 @@
 other (nine a patient in NIH's test part), and an interval that takes images for independent is too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ from cxrbench.environment import usable_cores
 from cxrbench.metrics.auroc import Floats, flat
 from cxrbench.predictions import Predictions, paired
 
+Counts = npt.NDArray[np.int32]
 REPLICATES = 2000
 LEVEL = 0.95
+AT_ONCE = 250  # draws, to bound memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +42,40 @@ def bootstrap(
 ) -> Replicates:
     from cxrbench.metrics.ranking import ranked, steps
 
-    first = runs[0]
+    first, num_findings = runs[0], len(runs[0].findings)
+    runs = [paired(run, first) for run in runs]
     patients, groups = np.unique(first.patients, return_inverse=True)
-    times = draws(len(patients), replicates, seed)
-    num_findings = len(first.findings)
     own = np.empty((2, len(runs), num_findings, replicates))
     micro = np.full((2, len(runs), replicates), np.nan)
 
-    def walk(run: int, finding: int) -> None:
+    def walk(run: int, finding: int) -> Counts:
         """The last, beyond the findings, is all of them as one."""
         labels, scores = runs[run].labels, runs[run].scores
-        if finding == num_findings:
-            (labels, scores), images = flat(labels, scores), np.repeat(groups, num_findings)
-            micro[:, run] = ranked(steps(labels[:, 0], scores[:, 0], images), times)
-        else:
-            own[:, run, finding] = ranked(steps(labels[:, finding], scores[:, finding], groups), times)
+        if finding < num_findings:
+            return steps(labels[:, finding], scores[:, finding], groups)
+        together, values = flat(labels, scores)
+        return steps(together[:, 0], values[:, 0], np.repeat(groups, num_findings))
 
-    runs = [paired(run, first) for run in runs]
-    walks = range(num_findings if with_micro else num_findings - 1, -1, -1)  # the longest first
-    with ThreadPoolExecutor(usable_cores()) as pool:  # compiled code lets other threads run
-        list(pool.map(lambda each: walk(*each), [(run, finding) for run in range(len(runs)) for finding in walks]))
+    each = [(run, finding) for run in range(len(runs)) for finding in range(num_findings + with_micro)][::-1]
+    with ThreadPoolExecutor(usable_cores()) as pool:  # compiled code lets other threads run; the longest come first
+        walks = list(pool.map(lambda one: walk(*one), each))
+        for start, times in draws(len(patients), replicates, seed):
+            those = slice(start, start + len(times))
+            found = pool.map(ranked, walks, repeat(times))
+            for (run, finding), figures in zip(each, found, strict=True):
+                place = own[:, run, finding] if finding < num_findings else micro[:, run]
+                place[:, those] = figures
     return Replicates(own[0].swapaxes(1, 2), own[1].swapaxes(1, 2), micro[0], micro[1])
 
 
-def draws(num_patients: int, replicates: int, seed: int) -> npt.NDArray[np.int32]:
-    """[replicates, patients]: how often each was drawn."""
-    if not num_patients:
-        return np.zeros((replicates, 0), np.int32)
+def draws(num_patients: int, replicates: int, seed: int) -> Iterator[tuple[int, npt.NDArray[np.int32]]]:
+    """Some at a time, and the number of the first: [replicates, patients], how often each was drawn."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(num_patients, np.full(num_patients, 1 / num_patients), replicates).astype(np.int32)
+    shares = np.full(num_patients, 1 / max(1, num_patients))
+    for start in range(0, replicates, AT_ONCE):
+        size = min(AT_ONCE, replicates - start)
+        drawn = generator.multinomial(num_patients, shares, size) if num_patients else np.zeros((size, 0))
+        yield start, drawn.astype(np.int32)
 
 
 def interval(values: Floats, level: float = LEVEL) -> Interval:

@@ -18,7 +18,7 @@ def steps(labels: npt.NDArray[np.uint8], scores: Floats, groups: npt.NDArray[np.
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     last = np.append(falling[1:] != falling[:-1], True)[: len(order)]
-    walk: Counts = ((groups[order] << BITS) + labels[order].astype(np.int64) * POSITIVE + last * LAST).astype(np.int32)
+    walk: Counts = ((groups[order] << BITS) + (labels[order] != 0) * POSITIVE + last * LAST).astype(np.int32)
     return walk
 
 

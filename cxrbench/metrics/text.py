@@ -36,10 +36,14 @@ def rare(table: Table) -> list[str]:
     return [f"{few}: {', '.join(names)}"] if names else []
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def heading(table: Table) -> str:
     what = [f"{name}: {table[name]}" for name in ("split", "view") if table[name]]
     part = f"{table['part']}: " if table["part"] else ""
-    return "; ".join([f"{part}{table['images']:,} images of {table['patients']:,} patients", *what])
+    return "; ".join([f"{part}{counted(table['images'], 'image')} of {counted(table['patients'], 'patient')}", *what])
 
 
 def areas(each: Table) -> str:
@@ -76,8 +80,8 @@ def thresholds_text(table: Table) -> list[str]:
     if not rows:
         return []
     by = table.get("thresholds_by") or "given"
-    own = f" on {table['part']}"
-    doubt = ", these very images: too good to be true" if table["part"] and by.endswith(own) else ""
+    own = f" on {table['part']}"  # perhaps with the file's name behind it
+    doubt = ", these very images: too good to be true" if table["part"] and own in by else ""
     titles = "".join(f"{each:>8}" for each in ("at", *OPERATING.values()))
     return [
         "",
@@ -158,11 +162,13 @@ def pair_text(pair: Table) -> str:
 
 
 def surely(pair: Table) -> str:
-    """How many findings differ when it is asked of each."""
-    tested = [each for each in pair["findings"].values() if each["p_holm"] is not None]
-    better = sum(each["p_holm"] < 0.05 and each["difference"] > 0 for each in tested)
-    worse = sum(each["p_holm"] < 0.05 and each["difference"] < 0 for each in tested)
-    return f"by finding (Holm): {better} better, {worse} worse, {len(tested) - better - worse} undecided"
+    """Which findings differ when it is asked of each."""
+    tested = {name: each for name, each in pair["findings"].items() if each["p_holm"] is not None}
+    differ = {name: each["difference"] for name, each in tested.items() if each["p_holm"] < 0.05}
+    better, worse = ([name for name, by in differ.items() if by * sign > 0] for sign in (1, -1))
+    sides = [f"{', '.join(names) or 'none'} {what}" for names, what in ((better, "better"), (worse, "worse"))]
+    few = f", {len(pair['too_few'])} with too few patients" if pair["too_few"] else ""
+    return f"by finding (Holm): {', '.join(sides)}, {len(tested) - len(differ)} undecided{few}"
 
 
 def pairs_text(pairs: list[Table]) -> list[str]:
@@ -184,6 +190,7 @@ def findings_text(pair: Table) -> list[str]:
         ],
         "p: patients drawn again; Holm over the findings, here and of clustered (Obuchowski) and DeLong (images taken",
         "for independent)",
+        *([f"no test, for lack of patients: {', '.join(pair['too_few'])}"] if pair["too_few"] else []),
     ]
 
 

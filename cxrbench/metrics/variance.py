@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from cxrbench.metrics.auroc import Floats, Labels, area
 
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Areas:
@@ -99,8 +101,9 @@ def difference_test(areas: Areas, first: int = 0, second: int = 1, level: float 
     """Second less first, and the two-sided p-value of there being none."""
     difference = float(areas.auroc[second] - areas.auroc[first])
     pair = areas.covariance[np.ix_([first, second], [first, second])]
-    # Of runs with equal ranks rounding may leave less than nothing.
-    error = math.sqrt(np.maximum(pair[0, 0] + pair[1, 1] - 2 * pair[0, 1], 0))
+    variance = pair[0, 0] + pair[1, 1] - 2 * pair[0, 1]
+    # What rounding leaves of runs with equal ranks, a little more or less than nothing, is nothing.
+    error = math.sqrt(0.0 if variance <= ROUNDING * pair.trace() else variance)
     half = quantile(level) * error
     low, high = np.clip([difference - half, difference + half], -1, 1)
     return Difference(difference, float(low), float(high), two_sided(difference, error))

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 import cxrbench
@@ -497,7 +497,7 @@ class TestRefused:
         line = refused(capsys, 2, training_set, runs / "full", top7, "--out", tmp_path / "out")
         assert "the networks know other findings; got full: 14; top7: 7" in line
         line = refused(capsys, 2, training_set, runs / "full", runs / "full", "--out", tmp_path / "out")
-        assert "two networks have one name; got all/full: " in line
+        assert "a network is there twice" in line
         assert not (tmp_path / "out").exists()
         evaluated(training_set, top7, "--out", tmp_path / "out")  # alone it is fine
 
@@ -603,3 +603,44 @@ class TestRefused:
         assert main(arguments(training_set, run)) == 75
         assert capsys.readouterr().err == "cxrbench: stopped by a signal; the same command begins again\n"
         assert not (run / "eval").exists()
+
+    def test_fitting_on_another_split_than_the_runs_own(
+        self, run: Path, training_set: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        before = (run / "thresholds.json").read_bytes()
+        more = ("--split", "image", "--part", "val", "--fit")
+        line = refused(capsys, 2, training_set, run, *more)
+        assert "fitted on the run's own val part" in line
+        assert (run / "thresholds.json").read_bytes() == before
+        assert not (run / "eval").exists()
+        assert main(arguments(training_set, run, *more, "--i-know")) == 0
+        assert (run / "thresholds.json").read_bytes() != before
+
+    def test_an_ensemble_of_different_views_or_parts(
+        self, runs: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        other = shutil.copytree(runs / "head", tmp_path / "other")
+        config = (other / "config.toml").read_text()
+        assert 'view = "center"' in config
+        (other / "config.toml").write_text(config.replace('view = "center"', 'view = "tencrop"'))
+        both = (runs / "full", other, "--ensemble", "--out", tmp_path / "out")
+        line = refused(capsys, 2, training_set, *both)
+        assert "an ensemble sees all networks' images alike" in line
+        assert evaluated(training_set, *both, "--view", "center")["runs"].keys() == {"full", "other", "ensemble"}
+        (other / "config.toml").write_text(config.replace("50/25/25", "60/20/20"))
+        line = refused(capsys, 2, training_set, *both)
+        assert "the networks' splits have different test parts" in line
+
+    def test_a_split_that_is_damaged(self, run: Path, training_set: Path, capsys: pytest.CaptureFixture[str]):
+        (run / "split.parquet").write_bytes(b"PAR1")
+        assert "the run's split cannot be read" in refused(capsys, 1, training_set, run)
+
+    def test_findings_in_another_order(
+        self, run: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        with safe_open(run / WEIGHTS, "pt") as file:
+            about = json.loads(file.metadata()["cxrbench"])
+        about["findings"].reverse()
+        save_file(load_file(run / WEIGHTS), tmp_path / "net.safetensors", {"cxrbench": json.dumps(about)})
+        line = refused(capsys, 1, training_set, tmp_path / "net.safetensors", "--out", tmp_path / "out")
+        assert "net knows other findings, or in another order" in line

@@ -2,6 +2,7 @@
 
 import json
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,16 @@ from cxrbench.metrics.multiple import holm
 from cxrbench.metrics.summary import summarise
 from cxrbench.metrics.variance import delong, difference_test, obuchowski
 from cxrbench.predictions import Predictions
-from tests.scores import FINDINGS, chosen, predictions
+from tests.scores import FINDINGS, chosen
+from tests.scores import predictions as few
 
 REPLICATES = 200
+SIZE = 120
+
+
+def predictions(**other: Any) -> Predictions:
+    """Of enough patients to be tested."""
+    return few(num_images=SIZE, num_patients=60, **other)
 
 
 def better(run: Predictions) -> Predictions:
@@ -25,7 +33,7 @@ def better(run: Predictions) -> Predictions:
 
 def test_a_run_is_no_better_than_itself():
     run = predictions()
-    found = compare(run, chosen(run, np.random.default_rng(0).permutation(60)), REPLICATES)
+    found = compare(run, chosen(run, np.random.default_rng(0).permutation(SIZE)), REPLICATES)
     assert (found["difference"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
     for each in found["findings"].values():
         assert each["p_holm"] == each["clustered"]["p"] == each["independent"]["p"] == 1
@@ -78,7 +86,7 @@ def test_a_paired_difference_is_surer_than_either_score():
 
 
 def test_where_nothing_is_defined_there_is_no_difference():
-    run = predictions(labels=np.zeros((60, 3), np.uint8))
+    run = predictions(labels=np.zeros((SIZE, 3), np.uint8))
     found = compare(run, run, 5)
     assert (found["difference"], found["low"], found["high"], found["p"]) == (None, None, None, None)
     assert (found["over"], found["discarded"]) == (0, 5)
@@ -115,4 +123,23 @@ def test_many_runs_are_compared_with_the_first():
 
 def test_other_images_are_refused():
     with pytest.raises(DataError, match="only scores of the same images can be compared; got 1 in one file alone"):
-        compare(predictions(), chosen(predictions(), range(59)), 5)
+        compare(predictions(), chosen(predictions(), range(SIZE - 1)), 5)
+
+
+@pytest.mark.parametrize(("patients", "is_tested"), [(9, False), (10, True)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_finding_of_few_patients_is_no_test(patients: int, is_tested: bool, flipped: bool):
+    """Two runs of pure noise would often differ: all rests on the luck of a few. The others are judged without it."""
+    run = predictions(patients=np.arange(SIZE) // 2)
+    labels = run.labels.copy()
+    labels[:, 0] = (np.arange(SIZE) < 2 * patients) ^ flipped
+    first = predictions(patients=run.patients, labels=labels)
+    found = compare(first, predictions(patients=run.patients, labels=labels, scores=first.scores[::-1].copy()), 50)
+    assert found["too_few"] == ([] if is_tested else ["Mass"])
+    mass = found["findings"]["Mass"]
+    for each in (mass, mass["clustered"], mass["independent"]):
+        assert (each["p"] is not None, each["p_holm"] is not None) == (is_tested, is_tested)
+        assert each["low"] is not None
+    values = np.array([each["p"] for each in found["findings"].values() if each["p"] is not None])
+    adjusted = [each["p_holm"] for each in found["findings"].values() if each["p_holm"] is not None]
+    np.testing.assert_allclose(adjusted, holm(values))

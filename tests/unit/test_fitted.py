@@ -88,9 +88,9 @@ def test_where_nothing_was_fitted_there_is_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "of"),
     [
-        (fit_key("tencrop", "probabilities", "5" * 64), "average"),
-        (fit_key("center", "logits", "5" * 64), "view, average"),
-        (fit_key("tencrop", "logits", "6" * 64), "weights_sha256"),
+        (fit_key("tencrop", "probabilities", "5" * 64), "other average"),
+        (fit_key("center", "logits", "5" * 64), "another view"),
+        (fit_key("tencrop", "logits", "6" * 64), "other weights_sha256"),
     ],
 )
 def test_what_was_fitted_for_others_is_left_aside_and_said(
@@ -101,7 +101,7 @@ def test_what_was_fitted_for_others_is_left_aside_and_said(
     found = read_fitted(tmp_path, key, FINDINGS)
     assert (found.thresholds, found.calibration, found.rule, found.kind) == (None, None, "", "")
     assert said.messages == [
-        f"{tmp_path / name} is left aside: it was fitted for other {of}" for name in (THRESHOLDS, CALIBRATION)
+        f"{tmp_path / name} is left aside: it was fitted for {of}" for name in (THRESHOLDS, CALIBRATION)
     ]
 
 

@@ -216,7 +216,7 @@ def test_a_finding_that_has_no_threshold_in_the_file_is_wrong_usage(said: Said):
     Path("t.json").write_text('{"findings": {"Mass": 0.5}}')
     code, _, errors = said("a.csv", "--thresholds", "t.json")
     assert (code, errors.count("\n")) == (2, 1)
-    assert "a threshold is missing; got none for Nodule, Hernia" in errors
+    assert "thresholds are one a finding; got none for Nodule, Hernia" in errors
 
 
 def test_numbers_as_names_and_findings_of_several_words(said: Said):
@@ -316,7 +316,7 @@ WRONG: dict[str, tuple[Callable[[], None], str]] = {
     ),
     "a name empty": (changed(name=first("", NAMES)), "a name is missing; got 1 rows without one; fill the column"),
     "a patient empty": (changed(patient=first("", RUN.patients)), "a patient is missing; got 1 rows without one"),
-    "one patient": (changed(patient=7), "need several patients; got 1; give the column patient"),
+    "one patient": (changed(patient=7), "need several patients; got 1; score more of them together"),
     "a score empty": (
         changed(score_Mass=first("", MASS)),
         f"finite numbers; got 1 others, such as nan for Mass in {NAMES[0]}",
@@ -331,14 +331,17 @@ WRONG: dict[str, tuple[Callable[[], None], str]] = {
         "must be numbers; got could not convert string to float: 'high'",
     ),
     "a comma in a score": (changed(score_Mass=first("0,5", MASS)), "must be numbers; got could not convert"),
-    "uncertain labels": (changed(label_Mass=first(-1, MASS > 9)), "must be numbers"),
+    "uncertain labels": (
+        changed(label_Mass=first(-1, MASS > 9)),
+        "must be 0 or 1; got 1 others, such as -1 for Mass in row 1",
+    ),
     "labels below 0": (
         changed(label_Mass=first(-1, [0] * 200)),
         "must be 0 or 1; got 1 others, such as -1 for Mass in row 1",
     ),
     "soft labels": (changed(label_Mass=first(0.5, [0] * 200)), "must be 0 or 1; got 1 others, such as 0.5 for Mass"),
     "a label empty": (changed(label_Mass=first("", [0] * 200)), "must be 0 or 1; got 1 others, such as nan for Mass"),
-    "labels in words": (changed(label_Mass=RUN.labels[:, 0] == 1), "must be numbers; .*write labels as 0 and 1"),
+    "labels in words": (changed(label_Mass=["yes"] * 200), "labels must be numbers; .*write labels as 0 and 1"),
     "Latin-1": (lambda: Path("a.csv").write_bytes("name,score_Ödem".encode("latin-1")), "not a text file in UTF-8"),
 }
 

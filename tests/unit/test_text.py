@@ -33,6 +33,7 @@ def pair(p: float | None = 0.5, difference: float | None = 0.1, **other: object)
         "difference": 0.0625,
         **ends,
         "about": "so much",
+        "too_few": [],
         "findings": {"Mass": each},
     } | other
 
@@ -154,7 +155,9 @@ def test_subgroups_and_findings_that_are_too_small_in_them():
 
 
 def test_a_pair_in_a_line():
-    expected = "b less a: +0.0625 (-0.2500 to +0.1250), p 0.0123; by finding (Holm): 0 better, 0 worse, 1 undecided"
+    expected = (
+        "b less a: +0.0625 (-0.2500 to +0.1250), p 0.0123; by finding (Holm): none better, none worse, 1 undecided"
+    )
     assert pair_text(pair()) == expected
     assert pair_text(pair(seed=3)).startswith("b less a, seed 3: +0.0625")
 
@@ -162,21 +165,26 @@ def test_a_pair_in_a_line():
 def test_an_undefined_pair_is_none():
     nothing = pair(None, None) | dict.fromkeys(("difference", "low", "high", "p"))
     assert (
-        pair_text(nothing) == "b less a: none (none to none), p none; by finding (Holm): 0 better, 0 worse, 0 undecided"
+        pair_text(nothing)
+        == "b less a: none (none to none), p none; by finding (Holm): none better, none worse, 0 undecided"
     )
 
 
 @pytest.mark.parametrize(
     ("p", "difference", "counts"),
     [
-        (0.049, 0.1, "1 better, 0 worse, 0"),
-        (0.049, -0.1, "0 better, 1 worse, 0"),
-        (0.05, 0.1, "0 better, 0 worse, 1"),
-        (None, None, "0 better, 0 worse, 0"),
+        (0.049, 0.1, "Mass better, none worse, 0"),
+        (0.049, -0.1, "none better, Mass worse, 0"),
+        (0.05, 0.1, "none better, none worse, 1"),
+        (None, None, "none better, none worse, 0"),
     ],
 )
 def test_a_finding_differs_if_holm_says_so(p: float | None, difference: float | None, counts: str):
     assert pair_text(pair(p, difference)).endswith(f"by finding (Holm): {counts} undecided")
+
+
+def test_findings_without_a_test_are_counted():
+    assert pair_text(pair(too_few=["Hernia", "Mass"])).endswith("1 undecided, 2 with too few patients")
 
 
 def test_pairs_say_what_they_are_about_once():
