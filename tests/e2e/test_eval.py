@@ -121,7 +121,7 @@ class TestScores:
         found = evaluated(training_set, runs / regime, "--out", tmp_path, "--replicates", 2000)
         assert_same_scores(load_predictions(tmp_path / regime / TEST), own(runs / regime))
         figures = json.loads((runs / regime / "metrics.json").read_text())["test"]
-        assert found == {**figures, "calibrated_by": None}
+        assert found == {**figures, "calibrated_by": None, "patients_learned_from": 0}
         assert found["thresholds_by"] == "f1 on val"
 
     def test_without_out_it_is_kept_with_the_run_which_stays_as_it_was(self, run: Path, training_set: Path):
@@ -382,7 +382,7 @@ class TestFitted:
         assert (found["thresholds_by"], found["calibrated_by"]) == (None, None)
         assert "at_threshold" not in found["findings"]["Mass"]
         assert capsys.readouterr().err.splitlines() == [
-            f"cxrbench: {run / name} is left aside: it was fitted for other view, average"
+            f"cxrbench: {run / name} is left aside: it was fitted for another view"
             for name in ("thresholds.json", "calibration.json")
         ]
 
