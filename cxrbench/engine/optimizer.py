@@ -63,7 +63,10 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def gradient_norm(parameters: list[nn.Parameter], largest: float) -> Tensor:
     """Clipped to `largest`, unless that is 0."""
-    return torch.nn.utils.clip_grad_norm_(parameters, largest or math.inf, foreach=True)
+    if largest:
+        return torch.nn.utils.clip_grad_norm_(parameters, largest, foreach=True)
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients, foreach=True)  # clipping at infinity would multiply them all by 1
 
 
 class Ema:

@@ -3,8 +3,12 @@
 A finding that has no positives, or no negatives, has neither: NaN, which whoever averages must count, never replace.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
+
+from cxrbench.environment import usable_cores
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -13,7 +17,8 @@ Labels = npt.NDArray[np.uint8]
 def auroc(labels: Labels, scores: Floats) -> Floats:
     """[findings], of [images, findings]: the share of pairs (positive, negative) in the right order; ties half."""
     positive, columns = labels.T.astype(bool, order="C"), np.ascontiguousarray(scores.T)  # each finding's side by side
-    return np.array([area(*each) for each in zip(positive, columns, strict=True)])
+    with ThreadPoolExecutor(usable_cores()) as pool:  # NumPy lets other threads run while it sorts
+        return np.array(list(pool.map(area, positive, columns)), np.float64)
 
 
 def area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
