@@ -231,7 +231,7 @@ def test_thresholds_of_another_view_are_left_aside_and_that_is_said(
     said = capsys.readouterr()
     found = json.loads(said.out)
     assert (found["thresholds"], found["images"][0]["over"]) == (None, None)
-    assert "thresholds.json is left aside: it was fitted for other view" in said.err
+    assert "thresholds.json is left aside: it was fitted for another view" in said.err
 
 
 def test_one_network_of_several_must_be_named(
