@@ -30,4 +30,7 @@ def faults_a_step(how: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_what_a_step_frees_serves_the_next():
-    assert faults_a_step("keep") * 10 < faults_a_step("as it is")
+    """A step takes 15,625 pages. Without it, whether they come back depends on what lies behind them in the heap."""
+    kept = faults_a_step("keep")
+    assert kept < 100
+    assert kept <= faults_a_step("as it is")

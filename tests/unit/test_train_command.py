@@ -163,13 +163,13 @@ def test_several_runs_say_their_differences_and_spread() -> None:
     several = {
         "part": "test",
         "runs": {"seed-0/full": figures(0.81), "seed-1/full": figures(None)},
-        "paired": [{**pair, "findings": by_finding, "about": "two trained networks"}],
+        "paired": [{**pair, "findings": by_finding, "too_few": ["Hernia"], "about": "so much"}],
         "seeds": {"full": spread, "head": {**spread, "runs": 1}},
     }
     text = text_of(several, Path("runs/a"))
     assert "split: official; view: tencrop" in text
     assert "full less head, seed 0: -0.0200 (-0.0300 to +0.0100), p 0.2000" in text
-    assert "by finding (Holm): 0 better, 1 worse, 0 undecided" in text
+    assert "by finding (Holm): none better, Mass worse, 0 undecided, 1 with too few patients" in text
     assert "full: mean 0.8000, deviation 0.0100, 0.7900 to 0.8100 over 2 seeds" in text
     assert "head: mean" not in text
     assert text.endswith("in runs/a/metrics.json\nfor research, not for diagnosis")
