@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import expit, logit
 
 from cxrbench import runs
@@ -31,7 +30,7 @@ from cxrbench.models.input import AVERAGES
 from cxrbench.predictions import TRAITS, Predictions, save_predictions
 from cxrbench.saved import Saved, find, load, sha256
 from cxrbench.storage import exists, make_folder
-from cxrbench.told import OUT_OF_MEMORY
+from cxrbench.told import is_out_of_memory
 
 Say = Callable[[str], None]
 EVAL = "eval"  # the folder in a run's that takes what no --out is given for
@@ -83,11 +82,10 @@ def in_a_line() -> Iterator[None]:
     except StoppedError:
         raise StoppedError("stopped by a signal", do="the same command begins again") from None
     except (RuntimeError, MemoryError) as error:
-        text = " ".join(str(error).split())
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(s in text for s in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         do = "a smaller --set eval.batch=; for tencrop, train.tencrop_chunk=1"
-        raise CxrError("out of memory", got=f"{text:.160}", do=do) from error
+        raise CxrError("out of memory", got=f"{' '.join(str(error).split()):.160}", do=do) from error
 
 
 def config_of(saved: Saved, order: Order) -> RunConfig:
@@ -187,11 +185,9 @@ def together(members: list[Scored], order: Order) -> Scored:
     average = first.config.eval.average
     scores = averaged(np.stack([each.scores for each in aligned]), average)
     digest = hashlib.sha256("".join(each.key["weights_sha256"] for each in members).encode()).hexdigest()
-    arrays = (aligned[0].names, aligned[0].patients, aligned[0].labels, scores)
     out = order.out / ENSEMBLE if order.out else None
-    predictions = Predictions(*arrays, **aligned[0].about, traits=aligned[0].traits)
     key = {**first.key, "average": average, "weights_sha256": digest}  # of several, one crop's is a mean too
-    return Scored(predictions, first.config, key, out, out, max(each.learned for each in members))
+    return Scored(aligned[0].with_scores(scores), first.config, key, out, out, max(each.learned for each in members))
 
 
 def averaged(scores: np.ndarray, average: str) -> np.ndarray:
@@ -208,7 +204,7 @@ def averaged(scores: np.ndarray, average: str) -> np.ndarray:
 def figures_of_one(each: Scored, order: Order, say: Say) -> dict[str, Any]:
     run, config = each.predictions, each.config.eval
     if order.fit is not None and each.kept:
-        rule, _, wanted = (order.fit or f"{config.thresholds}={config.sensitivity}").partition("=")
+        rule, _, wanted = (order.fit or config.thresholds).partition("=")
         write_thresholds(run, rule, float(wanted or config.sensitivity), each.key, each.kept)
         say(f"thresholds by {order.fit or config.thresholds} on {run.part}: {each.kept}/thresholds.json")
     if order.calibrate is not None and each.kept:

@@ -24,7 +24,7 @@ from cxrbench.metrics.numbers import number
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
 from cxrbench.saved import Saved, load, sha256
-from cxrbench.told import OUT_OF_MEMORY
+from cxrbench.told import is_out_of_memory
 from cxrbench.views import VIEWS
 
 Item = TypeVar("Item")
@@ -214,7 +214,7 @@ def precision_on(device: torch.device, name: str) -> Precision:
 
 def told(error: Exception, order: Order) -> Exception:
     """In a line what to change, if it is memory."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(each in text for each in OUT_OF_MEMORY):
+    if not is_out_of_memory(error):
         return error
-    return CxrError("out of memory", got=f"batches of {order.batch}: {text:.160}", do="give a smaller --batch")
+    got = f"batches of {order.batch}: {' '.join(str(error).split()):.160}"
+    return CxrError("out of memory", got=got, do="give a smaller --batch")

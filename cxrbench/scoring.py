@@ -36,6 +36,7 @@ from cxrbench.predictions import ABOUT, LABEL, SCORE, TRAITS, Predictions, load_
 from cxrbench.storage import read_bytes
 
 WANTED = "a file with the columns name, patient, label_FINDING and score_FINDING"
+MADE_ELSEWHERE = dict.fromkeys(("data_sha256", "split", "part", "view"), "")  # of which nothing is known
 
 
 class Figures(dict[str, Any]):
@@ -82,10 +83,7 @@ def score(
         labels=as_labels(as_table(labels, columns, "label"), columns),
         scores=as_scores(table, images, columns),
         findings=tuple(columns),
-        data_sha256="",
-        split="",
-        part="",
-        view="",
+        **MADE_ELSEWHERE,
         traits={} if traits is None else {str(name): trait(traits[name], str(name)) for name in traits},
     )
     limits = None if thresholds is None else as_thresholds(thresholds, run.findings)
@@ -149,10 +147,7 @@ def from_frame(frame: pd.DataFrame, path: Path) -> tuple[Predictions, list[str]]
         labels=as_labels(truth, scores),
         scores=as_scores(values, names, scores),
         findings=tuple(scores),
-        data_sha256="",
-        split="",
-        part="",
-        view="",
+        **MADE_ELSEWHERE,
         traits={name: trait(frame[name], name) for name in TRAITS if name in frame},
     )
     return run, notes

@@ -12,6 +12,12 @@ UNCOMPILED = ("InductorError", "BackendCompilerFailed")
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """On a CPU, torch raises no type of its own for it."""
+    text = " ".join(str(error).split())
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(each in text for each in OUT_OF_MEMORY)
+
+
 @contextmanager
 def told(config: RunConfig) -> Iterator[None]:
     """What torch tells on a page, in a line."""
@@ -22,7 +28,7 @@ def told(config: RunConfig) -> Iterator[None]:
         if type(error).__name__ in UNCOMPILED:
             do = "it wants a C++ compiler (apt-get install g++) and, on a GPU, Triton; or leave --compile out"
             raise CxrError("torch.compile failed", got=f"{' '.join(text.split()):.160}", do=do) from error
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(s in text for s in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         half = config.train.batch // 2
         do = (

@@ -30,6 +30,7 @@ from cxrbench.fitted import FITTED_ON, Key, fit_key, read_fitted, write_threshol
 from cxrbench.loaders.features import FEATURES
 from cxrbench.loaders.registry import AUTO
 from cxrbench.metrics.summary import summarise
+from cxrbench.metrics.text import RESEARCH
 from cxrbench.models.classifier import Classifier
 from cxrbench.models.weights import IMAGENET, Loaded
 from cxrbench.predictions import Predictions, save_predictions
@@ -169,7 +170,7 @@ def about_of(plan: runs.Plan, setting: Setting) -> dict[str, Any]:
         "seed": config.train.seed,
         "data_sha256": opened.sha256,
         "split": opened.split.policy,
-        "use": "for research, not for diagnosis",
+        "use": RESEARCH,
     }
 
 

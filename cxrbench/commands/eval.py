@@ -11,15 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import IMAGES_HELP, replicates, seed, warn
+from cxrbench.commands.options import READING, add_device, add_loader_images, replicates, seed, warn
 from cxrbench.errors import UsageError
 
 # Short forms of settings: else each network is read and scored as it was trained.
 SHORT = {
     "view": ("eval.view", "V", "center or tencrop"),
     "average": ("eval.average", "A", "what ten crops and ensembles average: probabilities or logits"),
-    "split": ("data.split", "S", "official, patient, image, or a file with the columns name and part"),
-    "loader": ("loader.name", "L", "auto, resident, dali, webdataset or folder"),
+    **READING,
 }
 RULES = "f1, youden, sensitivity, or sensitivity=0.9"
 
@@ -44,10 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--calibrate", choices=("platt", "temperature"), help="fit a calibration on --part val")
     parser.add_argument("--i-know", action="store_true", help="fit on another part than val all the same")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU, if there is one"
-    )
-    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=f"for folder: {IMAGES_HELP}")
+    add_device(parser)
+    add_loader_images(parser)
     parser.add_argument(
         "--set",
         nargs="+",

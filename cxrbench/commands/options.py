@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 IMAGES_HELP = "folders of PNGs, NIH's tar.gz archives, Kaggle's zip, or any mix"
 
 
+# Short forms of settings that say which images are read, and how: setting, letter, meaning.
+READING = {
+    "split": ("data.split", "S", "official, patient, image, or a file with the columns name and part"),
+    "loader": ("loader.name", "L", "auto, resident, dali, webdataset or folder"),
+}
 MAX_REPLICATES = 1_000_000  # of the bootstrap, which keeps a few figures of each
 
 LABELS_HELP = "NIH's Data_Entry CSV, either version, gzipped or not"
@@ -47,6 +52,16 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         help="shares that add up to 100 or 1: train/val/test (default 70/10/20), for official train/val (87.5/12.5)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="default: 0")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU, if there is one"
+    )
+
+
+def add_loader_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=f"for folder: {IMAGES_HELP}")
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

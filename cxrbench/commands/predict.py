@@ -16,16 +16,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cxrbench.commands.options import positive, warn
+from cxrbench.commands.options import add_device, positive, warn
 from cxrbench.commands.options import seed as not_negative
 from cxrbench.environment import usable_cores
 from cxrbench.errors import DataError, UsageError
+from cxrbench.metrics.text import RESEARCH
 
 if TYPE_CHECKING:
     from cxrbench.predicting import Answer, Bad, Order, Terms
     from cxrbench.saved import Saved
 
-USE = "for research, not for diagnosis"
 HIGHEST = 3  # that are named where there are no thresholds
 
 
@@ -39,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view", choices=("center", "tencrop"), help="the centre, or the mean over ten crops (default: as in training)"
     )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU, if there is one"
-    )
+    add_device(parser)
     parser.add_argument(
         "--batch",
         type=positive,
@@ -83,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             bar.update(len(scored.names) + len(scored.bad))
     show(form.end())
     if args.csv:
-        print(f"cxrbench: {USE}", file=sys.stderr)
+        print(f"cxrbench: {RESEARCH}", file=sys.stderr)
     return 1 if num_bad else 0
 
 
@@ -154,7 +152,7 @@ class Text:
             lines.append(f"thresholds: {terms.fitted.rule}" + (f"; none for {', '.join(without)}" if without else ""))
         if terms.fitted.kind:
             lines.append(f"probabilities: calibrated, {terms.fitted.kind}; thresholds go by the scores before that")
-        return ["", *lines, USE]
+        return ["", *lines, RESEARCH]
 
 
 def in_a_line(name: str) -> str:
@@ -206,5 +204,10 @@ class Json:
 
     def end(self) -> list[str]:
         terms = self.terms
-        about = {"thresholds": terms.thresholds, "checkpoint": str(terms.checkpoint), "view": terms.view, "use": USE}
+        about = {
+            "thresholds": terms.thresholds,
+            "checkpoint": str(terms.checkpoint),
+            "view": terms.view,
+            "use": RESEARCH,
+        }
         return [json.dumps({"images": self.images, "bad": self.bad, **about}, indent=2)]

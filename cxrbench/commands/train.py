@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import IMAGES_HELP, positive, warn
+from cxrbench.commands.options import READING, add_device, add_loader_images, positive, warn
 from cxrbench.errors import UsageError
 from cxrbench.metrics import text
 
@@ -19,8 +19,7 @@ SHORT = {
     "arch": ("model.arch", "A", "any classifier of timm: densenet121, resnet50, .."),
     "weights": ("model.weights", "W", "imagenet, none, or a file (.safetensors, .pth): what the backbone starts from"),
     "regime": ("regime.name", "R", "baseline, head, partial, full, or all: baseline, head and full from one start"),
-    "split": ("data.split", "S", "official, patient, image, or a file with the columns name and part"),
-    "loader": ("loader.name", "L", "auto, resident, dali, webdataset or folder"),
+    **READING,
 }
 
 
@@ -33,15 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting, as train.epochs=3"
     )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU, if there is one"
-    )
+    add_device(parser)
     parser.add_argument("--compile", action="store_true", help="torch.compile (--set train.compile=true)")
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="repeat with N seeds from train.seed on, and report the spread"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, which knows its options")
-    parser.add_argument("--images", type=Path, nargs="+", default=[], metavar="PATH", help=f"for folder: {IMAGES_HELP}")
+    add_loader_images(parser)
     parser.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard, in RUN/tensorboard")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
 

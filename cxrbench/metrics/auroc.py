@@ -22,7 +22,7 @@ def auroc(labels: Labels, scores: Floats) -> Floats:
 
 
 def area(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
-    """Only the negatives are sorted, and not their places: by far the cheapest kind of sorting."""
+    """Only the negatives are sorted, and not their places, which costs more."""
     above, below = scores[positive], np.sort(scores[~positive])
     if not len(above) or not len(below):
         return float("nan")

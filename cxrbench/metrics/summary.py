@@ -36,15 +36,15 @@ def summarise(
 ) -> dict[str, Any]:
     """Thresholds and calibration are those of another part; without them, there are no figures that need them."""
     drawn = bootstrap([run], replicates, seed, with_micro=True)
-    values = auroc(run.labels, run.scores)
-    columns = [of_findings(run, values, drawn), calibration_of(run, calibration)]
+    values, precisions = auroc(run.labels, run.scores), auprc(run.labels, run.scores)
+    columns = [of_findings(run, values, precisions, drawn), calibration_of(run, calibration)]
     if thresholds is not None:
         columns.append(at_thresholds(run, thresholds))
     table = {
         **{name: getattr(run, name) for name in ("part", "split", "view")},
         "images": len(run.names),
         "patients": len(np.unique(run.patients)),
-        **averages(run, values, drawn),
+        **averages(run, values, precisions, drawn),
         "undefined": [name for name, value in zip(run.findings, values, strict=True) if np.isnan(value)],
         "findings": {
             name: {key: value for column in columns for key, value in column[i].items()}
@@ -58,11 +58,10 @@ def summarise(
     return table
 
 
-def averages(run: Predictions, values: Floats, drawn: Replicates) -> dict[str, Any]:
+def averages(run: Predictions, values: Floats, precisions: Floats, drawn: Replicates) -> dict[str, Any]:
     """Over the findings that are defined, plainly and by their positives; and of all findings as one."""
     defined, positives = ~np.isnan(values), run.labels.sum(0, dtype=np.int64)
     mean, over = macro(values)
-    precisions = auprc(run.labels, run.scores)
     of_all = auprc(*flat(run.labels, run.scores))[0]
     return {
         "macro": {
@@ -83,8 +82,8 @@ def averages(run: Predictions, values: Floats, drawn: Replicates) -> dict[str, A
     }
 
 
-def of_findings(run: Predictions, values: Floats, drawn: Replicates) -> list[dict[str, Any]]:
-    precisions, positives = auprc(run.labels, run.scores), run.labels.sum(0, dtype=np.int64).tolist()
+def of_findings(run: Predictions, values: Floats, precisions: Floats, drawn: Replicates) -> list[dict[str, Any]]:
+    positives = run.labels.sum(0, dtype=np.int64).tolist()
     return [
         {
             "auroc": number(values[i]),
