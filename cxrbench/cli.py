@@ -23,6 +23,7 @@ VERBS = {
     "eval": "trained networks on a part: AUROC with intervals, thresholds, subgroups, paired tests",
     "score": "the same figures for scores made anywhere",
     "predict": "what a trained network makes of images: PNG or JPEG files, with findings over their thresholds",
+    "bench": "where every millisecond goes: loaders, stalls, conversion, training steps, encodings",
 }
 EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
 

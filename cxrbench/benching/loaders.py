@@ -1,0 +1,139 @@
+"""`bench loaders`: every loader from every encoding, in turn, each delivering the same pixels."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cxrbench.benching.samples import PART, Source, convert
+from cxrbench.config import DataConfig, ViewConfig
+from cxrbench.data import Data
+from cxrbench.dataset.cache import cache_shape
+from cxrbench.dataset.opened import open_data
+from cxrbench.errors import CxrError
+from cxrbench.storage import status
+from cxrbench.throughput.loading import TOLERANCE, Case, Pixels, deviation, time_loader
+from cxrbench.throughput.record import name_of
+from cxrbench.throughput.spread import Figures, in_turn, together
+from cxrbench.views import TRAIN
+
+Say = Callable[[str], None]
+FOLDER, RESIDENT, SOURCE = "folder", "resident", "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """What is crossed with what."""
+
+    loaders: Sequence[str]
+    encodings: Sequence[str]
+    sizes: Sequence[int]
+    views: Sequence[str]
+    threads: Sequence[int]
+    batches: Sequence[int]
+
+    def cases(self) -> list[dict[str, Any]]:
+        names = ("loader", "encoding", "size", "view", "threads", "batch")
+        crossed = itertools.product(self.loaders, self.encodings, self.sizes, self.views, self.threads, self.batches)
+        cases = [dict(zip(names, values, strict=True)) for values in crossed]
+        for case in cases:
+            if case["loader"] == FOLDER:  # reads no shards
+                case["encoding"] = SOURCE
+        return list({name_of(case): case for case in cases}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    device: torch.device
+    views: ViewConfig
+    turns: int
+    seconds: float
+
+
+def measure(
+    source: Source, work: Path, matrix: Matrix, timing: Timing, workers: int, say: Say
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Rows, and what failed."""
+    cases = {name_of(case): case for case in matrix.cases()}
+    made: dict[tuple[str, int], Data] = {}
+    refused: dict[str, str] = {}
+    pixels: dict[str, Pixels] = {}
+    timed: dict[str, Callable[[], Figures]] = {}
+    for name, case in cases.items():
+        key = (matrix.encodings[0] if case["encoding"] == SOURCE else case["encoding"], case["size"])
+        try:
+            if key not in made:
+                made[key] = opened(convert(source, work / f"{key[0]}-{key[1]}", *key, workers), source)
+            timed[name] = timer(case, made[key], source, timing, pixels, name)
+        except CxrError as error:
+            refused[name] = str(error)
+    told, failed = in_turn(timed, timing.turns, say)
+    rows = [{"case": cases[name], **together(turns), **likeness(name, cases, pixels)} for name, turns in told.items()]
+    wrong = {
+        name_of(row["case"]): f"other pixels than {row['like']}; got {row['deviation']:.3f} levels, allowed {TOLERANCE}"
+        for row in rows
+        if row.get("deviation", 0) > TOLERANCE
+    }
+    return rows, refused | failed | wrong
+
+
+def opened(folder: Path, source: Source) -> Data:
+    return Data(open_data(folder, DataConfig(split=str(source.split))))
+
+
+def timer(
+    case: Mapping[str, Any], data: Data, source: Source, timing: Timing, pixels: dict[str, Pixels], name: str
+) -> Callable[[], Figures]:
+    size, view, threads = case["batch"], case["view"], case["threads"]
+    images, shuffle = (source.images,), view == TRAIN
+
+    def open_loader() -> Any:
+        return data.loader(
+            PART,
+            size,
+            view,
+            case["loader"],
+            timing.device,
+            views=timing.views,
+            shuffle=shuffle,
+            threads=threads,
+            images=images,
+        )
+
+    asked = Case(
+        open=open_loader,
+        device=timing.device,
+        ids=data.opened.ids[data.opened.rows(PART)],
+        bytes_per_image=bytes_per_image(case["loader"], data, source, timing.views),
+        is_random=shuffle,
+    )
+
+    def turn() -> Figures:
+        figures, pixels[name] = time_loader(asked, timing.seconds)
+        return figures
+
+    return turn
+
+
+def bytes_per_image(loader: str, data: Data, source: Source, views: ViewConfig) -> float:
+    """That a loader reads for each: a file's, a shard's, or the cache's."""
+    samples = data.opened.samples
+    if loader == FOLDER:
+        return sum(status(source.images / name).size for name in samples["name"]) / len(samples)
+    if loader == RESIDENT:
+        _, height, width = cache_shape(data.opened, views.resize)
+        return float(height * width)
+    return float(samples["size"].mean())
+
+
+def likeness(name: str, cases: Mapping[str, Mapping[str, Any]], pixels: Mapping[str, Pixels]) -> dict[str, Any]:
+    """Beside the first case that saw the same size the same way: how far its pixels are off."""
+    case = cases[name]
+    if case["view"] == TRAIN:  # random
+        return {}
+    same = (other for other in pixels if all(cases[other][key] == case[key] for key in ("size", "view")))
+    first = next(same)
+    return {"like": first, "deviation": deviation(pixels[name], pixels[first])}

@@ -1,0 +1,106 @@
+"""Images a second from shards to batches, every loader from every encoding; all must deliver the same pixels.
+
+Some of a data set's own images, or phantoms, are converted as asked for, and every case reads all of them, in turn:
+opened anew, an epoch to warm up that is checked image by image, then whole epochs. Every pixel is read, as a network
+would. All of it comes from the page cache; `cxrbench bench stall` says what the disk costs.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cxrbench.commands.bench import add_measuring, begin, complain, finish
+from cxrbench.commands.options import add_device, positive
+from cxrbench.commands.shard import ENCODING_NAMES, size
+
+LOADER_NAMES = ("resident", "dali", "webdataset", "folder")
+VIEW_NAMES = ("center", "tencrop", "train")
+COLUMNS = (
+    ("MB/s", "mb_per_s", 0),
+    ("CPU ms", "cpu_ms_per_image", 2),
+    ("MiB", "peak_mib", 0),
+    ("first s", "first_batch_s", 2),
+    ("p50 ms", "batch_p50_ms", 1),
+    ("p99 ms", "batch_p99_ms", 1),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_sample(parser)
+    add("--loaders", nargs="+", choices=LOADER_NAMES, default=list(LOADER_NAMES), metavar="L", help="default: all")
+    add("--encodings", nargs="+", choices=ENCODING_NAMES, default=["npy", "png"], metavar="E", help="default: npy png")
+    add("--sizes", nargs="+", type=size, default=[256], metavar="PX|source", help="of the shards' images (256)")
+    add(
+        "--views", nargs="+", choices=VIEW_NAMES, default=["center", "train"], metavar="V", help="default: center train"
+    )
+    add("--threads", nargs="+", type=positive, default=[0], metavar="N", help="or workers (default: one a core)")
+    add("--batches", nargs="+", type=positive, default=[128], metavar="N", help="images a batch (128)")
+    add("--crop", type=positive, default=224, metavar="PX", help="side of what the network sees (224)")
+    add_device(parser)
+    add_measuring(parser, turns=3, seconds=2)
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """Whose images: a data set's, or phantoms."""
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made (default: phantoms)")
+    add("--limit", type=positive, default=1024, metavar="N", help="take so many of its images (1024)")
+    add("--phantoms", type=positive, default=512, metavar="N", help="without --data: draw so many (512)")
+    add("--phantom-size", type=positive, default=1024, metavar="PX", help="and so large (1024)")
+    add("--work", type=Path, metavar="DIR", help="keep images and shards here, and use what lies there")
+
+
+def run(args: argparse.Namespace) -> int:
+    before = begin(args)
+    from cxrbench.benching import loaders
+    from cxrbench.benching.samples import scratch
+    from cxrbench.config import ViewConfig
+    from cxrbench.data import chosen_device
+    from cxrbench.environment import usable_cores
+    from cxrbench.throughput.record import new_record
+
+    threads = [number or usable_cores() for number in args.threads]
+    asked = {name: getattr(args, name) for name in ("loaders", "encodings", "sizes", "views")}
+    matrix = loaders.Matrix(**asked, threads=threads, batches=args.batches)
+    timing = loaders.Timing(chosen_device(args.device), ViewConfig(crop=args.crop), args.turns, args.seconds)
+    with scratch(args.work) as work:
+        source = source_of(args, work)
+        rows, problems = loaders.measure(source, work, matrix, timing, usable_cores(), complain)
+    settings = {**asked, "threads": threads, "batches": args.batches, **settings_of(args)}
+    return finish(args, new_record("loaders", settings, rows, problems), table(rows), before)
+
+
+def source_of(args: argparse.Namespace, work: Path) -> Any:
+    from cxrbench.benching.samples import phantoms, sample_of
+    from cxrbench.config import DataConfig
+    from cxrbench.dataset.opened import open_data
+    from cxrbench.environment import usable_cores
+
+    if args.data is None:
+        complain(f"drawing {args.phantoms} phantoms of {args.phantom_size} pixels")
+        return phantoms(work, args.phantoms, args.phantom_size, usable_cores())
+    return sample_of(open_data(args.data, DataConfig(split="image")), args.limit, work)
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("limit",) if args.data else ("phantoms", "phantom_size")
+    data = {"data": str(args.data)} if args.data else {}
+    return {**data, **{name: getattr(args, name) for name in (*names, "turns", "seconds", "device")}}
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    from cxrbench.throughput.text import columns, ranged
+
+    if not rows:
+        return []
+    header = [*rows[0]["case"], "images/s", *(title for title, *_ in COLUMNS)]
+    lines = [
+        [
+            *map(str, row["case"].values()),
+            ranged(row["images_per_s"]),
+            *(f"{row[key]['median']:,.{digits}f}" if key in row else "" for _, key, digits in COLUMNS),
+        ]
+        for row in sorted(rows, key=lambda row: -row["images_per_s"]["median"])
+    ]
+    return columns([header, *lines])

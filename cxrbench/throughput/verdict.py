@@ -1,0 +1,57 @@
+"""What a stall analysis means, in words: what holds training back, and what of that which was tried cures it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxrbench.throughput.stall import BOUND, GOOD, REAL
+
+# What a second that is lost there went to.
+LOST = {
+    "copy": "copying batches to the device",
+    "prepare": "reading and decoding images that are in memory already",
+    "fetch": "waiting for the disk",
+}
+REPEATS = 0.005
+GAIN = 0.02  # of AU: less is not worth converting for
+
+
+def verdict(analysis: Mapping[str, Any], cures: Sequence[Mapping[str, Any]], num_tried: int) -> list[str]:
+    """Lines; the first begins with what it is bound by."""
+    return [*found(analysis, cures, num_tried), *doubt(analysis["au"][REAL])]
+
+
+def found(analysis: Mapping[str, Any], cures: Sequence[Mapping[str, Any]], num_tried: int) -> list[str]:
+    au, bound = analysis["au"][REAL], analysis["bound"]
+    if bound == BOUND["compute"]:
+        return [f"{bound}: AU {ranged_au(au)}; the loader keeps up. What is left is the network: cxrbench bench train"]
+    stage = next(name for name in LOST if BOUND[name] == bound)
+    share = analysis["shares"][stage]
+    lines = [f"{bound}: AU {ranged_au(au)}; of each second of training {share:.2f} s go to {LOST[stage]}"]
+    best = max(cures, key=lambda cure: cure["expected"], default=None)
+    if best is None:
+        return [*lines, "no cure was tried"]
+    if best["expected"] < min(GOOD, au["median"] + GAIN):
+        return [*lines, f"nothing that was tried does better; the best: {words_of(best, num_tried)}"]
+    return [*lines, f"use {words_of(best, num_tried)}"]
+
+
+def doubt(au: Mapping[str, Any]) -> list[str]:
+    """What a quiet machine repeats."""
+    if au["interval"] is None:
+        return ["one turn says nothing of how well AU repeats: more --turns"]
+    half = (au["interval"][1] - au["interval"][0]) / 2
+    if half <= REPEATS:
+        return []
+    return [f"AU is known to {100 * half:.1f} points only: more --turns, longer --seconds, or a quieter machine"]
+
+
+def words_of(cure: Mapping[str, Any], num_tried: int) -> str:
+    how = f"--size {cure['size']} --encoding {cure['encoding']} (cxrbench shard) and --loader {cure['loader']}"
+    return f"{how}: expected AU {cure['expected']:.3f}, tried on {num_tried:,} of these images"
+
+
+def ranged_au(au: Mapping[str, Any]) -> str:
+    if au["interval"] is None:
+        return f"{au['median']:.3f}"
+    low, high = au["interval"]
+    return f"{au['median']:.3f} ({low:.3f} to {high:.3f})"

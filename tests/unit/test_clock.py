@@ -1,0 +1,45 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+from cxrbench.throughput.clock import Stopwatch, peak_bytes, reset_peak, tree, tree_cpu_s
+
+BUSY = """
+import time
+while time.process_time() < 0.5: pass
+print('done', flush=True)
+input()
+"""
+MIB = 2**20
+
+
+def test_the_work_of_a_process_that_is_still_there_counts():
+    before = tree_cpu_s()
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"done\n"
+        assert child.pid in set(tree())
+        assert tree_cpu_s() - before > 0.35
+        child.communicate(b"\n")
+    assert child.pid not in set(tree())
+    assert tree_cpu_s() - before > 0.35  # now among the children that have ended
+
+
+def test_a_stopwatch_reads_the_clock_and_the_processor():
+    watch = Stopwatch(torch.device("cpu"))
+    time.sleep(0.05)
+    seconds, cpu_s = watch.read()
+    assert 0.05 <= seconds < 5
+    assert cpu_s < seconds
+
+
+def test_the_peak_is_that_since_the_reset():
+    reset_peak()
+    before = peak_bytes()
+    held = np.ones(64 * MIB, np.uint8)
+    assert peak_bytes() - before > 60 * MIB
+    del held
+    reset_peak()
+    assert peak_bytes() - before < 30 * MIB
