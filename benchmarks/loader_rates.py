@@ -6,45 +6,50 @@ keeps its workers from epoch to epoch where it can. Ratios of one run on an idle
 
     scripts/peers                                           # once: the peers' environments, in .peers
     python -m benchmarks.loader_rates [--cases full small] [--only NAME ..] [--repeats 3] [--work DIR] > rates.json
+    python -m benchmarks.loader_rates --quick > /dev/null   # does everything work? The rates mean nothing
 
-A peer without its environment is skipped, by name; one that fails, or delivers other pixels, makes the exit code 1.
+A peer without its environment is listed with the reason; one that fails or delivers other pixels makes the exit code 1.
 """
 
 import argparse
-import contextlib
 import json
-import os
-import signal
-import statistics
-import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.peers.apart import (
+    BATCH_SIZES,
+    OURS,
+    TOLERANCE,
+    PeerError,
+    folder_of,
+    is_exact,
+    prepare,
+    time_once,
+    why_missing,
+)
+from benchmarks.peers.cases import Case, make_case
+from cxrbench import __version__
+from cxrbench.benching.samples import scratch
+from cxrbench.throughput.record import Record, new_record
+from cxrbench.throughput.spread import Figures, in_turn, together
+from cxrbench.throughput.text import columns, ranged
 
-from benchmarks.peers.driver import CROP_PX, pixel_sums, word_sum
-from benchmarks.shard_rates import link, python
-from cxrbench.dataset.convert import shrink
-from cxrbench.dataset.gray import decode_gray
-from cxrbench.environment import environment
-
-ROOT = Path(__file__).resolve().parents[1]
-ADAPTERS = ROOT / "benchmarks" / "peers"
-OURS = "ours"
 # An adapter's folder, and behind the slash one of its ways.
-PEERS = {
+PEERS: dict[str, tuple[str, ...]] = {
     "full": (
         "ours/dali-png",
         "ours/dali-htj2k",
         "opencv",
-        "torchvision",
-        "pillow",
+        "torchvision/pil",
+        "torchvision/decode_image",
         "webdataset",
         "litdata",
         "streaming",
+        "datasets/image",
+        "datasets/bytes",
         "spdl",
         "dali",
     ),
@@ -62,228 +67,133 @@ PEERS = {
         "webdataset",
         "litdata",
         "streaming",
+        "datasets/numpy",
+        "datasets/arrow",
     ),
 }
-RESIZE_PX = 256
-SIZES = {"full": 1024, "small": RESIZE_PX}
-BATCH_SIZES = {"full": 64, "small": 256}
-# Other resizing gives other pixels: so much may an image's mean differ, in levels of 255. All else is exact.
-TOLERANCE = 0.5
-TARGETS = {"ours/dali-npy over dali/plain": 0.95}
-TIMEOUT_S = 1800
+TARGETS = {"small ours/dali-npy over dali/plain": 0.95}
+FIGURES = ("images_per_s", "first_batch_s", "cpu_ms_per_image")
+QUICK = {"drawn": 64, "full_images": 16, "small_images": 64, "seconds": 0.5, "repeats": 1}
 
 
-class PeerError(Exception):
-    """A peer's, which must not end the run of the others."""
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str
-    folder: Path
-    source: Path  # what the adapters get
-    sums: Path  # of each image's pixels as the views have them, sorted
-    word_sum: int
-    num_images: int
-
-
-@dataclass
-class Result:
-    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def skip(self, name: str, reason: str) -> None:
-        print(f"SKIPPED {name}: {reason}", file=sys.stderr)
-        self.skipped[name] = reason
-
-    def fail(self, name: str, reason: str) -> None:
-        print(f"FAILED {name}: {reason}", file=sys.stderr)
-        self.failed[name] = reason
-
-
-def center(gray: np.ndarray) -> np.ndarray:
-    top, left = ((side - CROP_PX) // 2 for side in gray.shape[-2:])
-    return gray[..., top : top + CROP_PX, left : left + CROP_PX]
-
-
-def make_case(name: str, work: Path, num_drawn: int, num_images: int) -> Case:
-    """Phantoms under as many names as asked for, and what their views must add up to."""
-    folder = work / name
-    if not (folder / "drawn").exists():
-        where = ("--out", folder / "drawn", "--images", num_drawn, "--size", SIZES[name])
-        python("cxrbench", "synth", *where)
-        link(folder / "drawn", folder / "data", num_images)
-    paths = sorted((folder / "data" / "images").glob("*.png"))
-    if len(paths) != num_images:
-        raise SystemExit(f"{folder} has {len(paths)} images; give another --work, or --{name}-images {len(paths)}")
-    views = {path.stat().st_ino: shrink(decode_gray(path.read_bytes()), RESIZE_PX) for path in same_files_once(paths)}
-    images = [views[path.stat().st_ino] for path in paths]
-    crops = np.stack([center(image) for image in images])
-    sums = folder / "sums.npy"
-    np.save(sums, np.sort(pixel_sums(crops)))
-    source = folder / "data" / "images"
-    if name == "small":
-        source = folder / "data" / "images.npy"
-        np.save(source, np.stack(images))
-    return Case(name, folder, source, sums, word_sum(crops), num_images)
-
-
-def same_files_once(paths: list[Path]) -> list[Path]:
-    return list({path.stat().st_ino: path for path in paths}.values())
-
-
-def interpreter(name: str, peers: Path) -> Path:
-    folder = name.partition("/")[0]
-    return Path(sys.executable) if folder == OURS else peers / folder / "bin" / "python"
-
-
-def run_driver(name: str, case: Case, verb: str, peers: Path, threads: int, *args: object) -> str:
-    """The driver's output. In a session of its own, so that its workers are counted with it, and end with it."""
-    folder, _, way = name.partition("/")
-    work = case.folder / "work" / folder
-    work.mkdir(parents=True, exist_ok=True)
-    asked = f"{case.name}/{way}" if way else case.name
-    before = [case.source] if verb == "prepare" else []
-    command = [interpreter(name, peers), "-P", ADAPTERS / "driver.py", verb, ADAPTERS / folder, asked, *before, work]
-    process = subprocess.Popen(
-        [*map(str, command), *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT) if folder == OURS else ""},
-    )
-    try:
-        output, errors = process.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"no end after {TIMEOUT_S} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # as a rule nothing is left of its session
-            os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode:
-        raise PeerError((errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1])
-    return output
-
-
-def is_exact(name: str, case: Case) -> bool:
-    return case.name == "small" or name.startswith(OURS)
-
-
-def time_once(name: str, case: Case, args: argparse.Namespace) -> dict[str, Any]:
-    options = ("--expected", case.sums, "--batch-size", BATCH_SIZES[case.name], "--threads", args.threads)
-    output = run_driver(name, case, "time", args.peers, args.threads, *options, "--seconds", args.seconds)
-    told: dict[str, Any] = json.loads(output.strip().splitlines()[-1])  # libraries may have said something before
-    if is_exact(name, case) and told["word_sum"] != case.word_sum:
-        raise PeerError(f"other pixels, by up to {told['deviation']:.3f} levels in an image's mean")
-    if told["deviation"] > TOLERANCE:
-        raise PeerError(f"an image's mean is off by {told['deviation']:.3f} levels, more than {TOLERANCE}")
-    return told
-
-
-def prepare_all(names: list[str], case: Case, result: Result, args: argparse.Namespace) -> list[str]:
-    """Those that can be timed."""
-    ready = []
-    for name in names:
-        key = f"{case.name} {name}"
-        done = case.folder / "work" / f"{name.replace('/', '-')}.done"
-        if not interpreter(name, args.peers).exists():
-            result.skip(key, f"no {interpreter(name, args.peers)}; scripts/peers --only {name.partition('/')[0]}")
-            continue
+def prepare_all(case: Case, peers: Sequence[str], args: argparse.Namespace) -> dict[str, str]:
+    """Before anything is timed, which what is written would slow down; who fails, and why."""
+    failed = {}
+    for peer in peers:
         try:
-            if not done.exists():
-                run_driver(name, case, "prepare", args.peers, args.threads)
-                done.touch()
-            ready.append(name)
+            prepare(peer, case, args)
         except PeerError as error:
-            result.fail(key, str(error))
-    return ready
+            failed[peer] = str(error)
+            say(f"{case.name} {peer}: {error}")
+    return failed
 
 
-def time_all(names: list[str], case: Case, result: Result, args: argparse.Namespace) -> None:
-    for turn in range(args.repeats):
-        for name in names:
-            key = f"{case.name} {name}"
-            if key in result.failed:
-                continue
-            try:
-                told = time_once(name, case, args)
-            except PeerError as error:
-                result.fail(key, str(error))
-                continue
-            result.told.setdefault(key, []).append(told)
-            rates = f"{told['images_per_s']:,.0f} images/s, first batch after {told['first_batch_s']:.2f} s"
-            print(f"{turn + 1}/{args.repeats} {key}: {rates}", file=sys.stderr)
+def measure(case: Case, peers: Sequence[str], args: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """A row a peer, and who failed."""
+    unready = prepare_all(case, peers, args)
+    plain: dict[str, dict[str, Any]] = {}
+
+    def turn(peer: str) -> Figures:
+        told = time_once(peer, case, args)
+        packages = told["packages"] or {"cxrbench": __version__}
+        plain[peer] = {"packages": packages, "exact": is_exact(peer, case), "deviation": told["deviation"]}
+        return {figure: told[figure] for figure in FIGURES}
+
+    ready = [peer for peer in peers if peer not in unready]
+    turns, failed = in_turn({f"{case.name} {peer}": partial(turn, peer) for peer in ready}, args.repeats, say)
+    rows = [
+        {"case": {"case": case.name, "peer": peer}, **together(turns[f"{case.name} {peer}"]), **plain[peer]}
+        for peer in ready
+        if f"{case.name} {peer}" in turns
+    ]
+    return rows, failed | {f"{case.name} {peer}": why for peer, why in unready.items()}
 
 
-def summary(case: Case, result: Result) -> dict[str, Any]:
-    """Medians over the turns; a peer that failed in one has none."""
-    rows: dict[str, dict[str, Any]] = {}
-    for name in PEERS[case.name]:
-        key = f"{case.name} {name}"
-        if key not in result.told or key in result.failed:
-            continue
-        turns = result.told[key]
-        rows[name] = {
-            "images_per_s": statistics.median(told["images_per_s"] for told in turns),
-            "first_batch_s": statistics.median(told["first_batch_s"] for told in turns),
-            "cpu_ms_per_image": statistics.median(told["cpu_ms_per_image"] for told in turns),
-            "packages": turns[0]["packages"],
-            "exact": is_exact(name, case),
-            "deviation": turns[0]["deviation"],
-            "turns": turns,
-        }
-    ours = [name for name in rows if name.startswith(OURS)]
-    ratios = {
-        f"{mine} over {name}": rows[mine]["images_per_s"] / row["images_per_s"]
-        for mine in ours
-        for name, row in rows.items()
-        if name != mine
-    }
-    others = [name for name in rows if name not in ours]
-    if ours and others:
-        best, rival = (max(names, key=lambda name: rows[name]["images_per_s"]) for names in (ours, others))
-        print(f"{case.name}: {best} {ratios[f'{best} over {rival}']:.2f} times {rival}", file=sys.stderr)
-    return {
-        "images": case.num_images,
-        "batch_size": BATCH_SIZES[case.name],
-        "tolerance": f"exact, or else an image's mean gray within {TOLERANCE} levels of 255: resizing differs",
-        "peers": rows,
-        "ratios": ratios,
-        "targets": {name: least for name, least in TARGETS.items() if name in ratios},
-    }
+def is_ours(row: Mapping[str, Any]) -> bool:
+    return folder_of(row["case"]["peer"]) == OURS
 
 
-def measure(work: Path, args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    result, told = Result(), {}
+def rate(row: Mapping[str, Any]) -> float:
+    return float(row["images_per_s"]["median"])
+
+
+def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The best of ours over everybody else, and what has a target."""
+    found: dict[str, float] = {}
+    for case in PEERS:
+        here = {row["case"]["peer"]: row for row in rows if row["case"]["case"] == case}
+        ours = [row for row in here.values() if is_ours(row)]
+        best = max(ours, key=rate, default=None)
+        for mine in ours:
+            for peer, row in here.items():
+                name = f"{case} {mine['case']['peer']} over {peer}"
+                if mine is not row and (mine is best or name in TARGETS):
+                    found[name] = rate(mine) / rate(row)
+    return found
+
+
+def table(record: Record) -> list[str]:
+    """For people; who is not in it is listed below, with the reason."""
+    lines = [["case", "peer", "images/s", "first batch s", "CPU ms an image", "mean off by", "packages"]]
+    for row in record["rows"]:
+        figures = [ranged(row[figure], digits) for figure, digits in zip(FIGURES, (0, 2, 3), strict=True)]
+        off = "exact" if row["exact"] else f"{row['deviation']:.3f}"
+        packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
+        lines.append([*row["case"].values(), *figures, off, packages])
+    told = [f"{name}: {ratio:.2f}{asked(name)}" for name, ratio in record["ratios"].items()]
+    gone = [f"{how}: {name}: {why}" for how in ("skipped", "problems") for name, why in record[how].items()]
+    return ["", *columns(lines), "", *told, *gone]
+
+
+def asked(name: str) -> str:
+    return f" (asked: {TARGETS[name]})" if name in TARGETS else ""
+
+
+def run(work: Path, args: argparse.Namespace) -> Record:
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    images = {name: vars(args)[f"{name}_images"] for name in args.cases}
     for name in args.cases:
-        case = make_case(name, work, args.drawn, {"full": args.full_images, "small": args.small_images}[name])
-        names = [peer for peer in PEERS[name] if not args.only or {peer, peer.partition("/")[0]} & set(args.only)]
-        time_all(prepare_all(names, case, result, args), case, result, args)
-        told[name] = summary(case, result)
-    about = {"threads": args.threads, "repeats": args.repeats, "seconds": args.seconds, "drawn": args.drawn}
-    problems = {"skipped": result.skipped, "failed": result.failed}
-    machine = {"load_average": os.getloadavg(), "environment": environment()}
-    return {**about, "cases": told, **problems, **machine}, bool(result.failed)
+        peers = [peer for peer in PEERS[name] if not args.only or {peer, folder_of(peer)} & set(args.only)]
+        missing = {peer: why for peer in peers if (why := why_missing(peer, args.peers))}
+        skipped |= {f"{name} {peer}": why for peer, why in missing.items()}
+        case = make_case(name, work, args.drawn, images[name])
+        more, problems = measure(case, [peer for peer in peers if peer not in missing], args)
+        rows += more
+        failed |= problems
+    settings = {"images": images, "batch_sizes": BATCH_SIZES, "tolerance": TOLERANCE}
+    settings |= {name: vars(args)[name] for name in ("threads", "repeats", "seconds", "drawn")}
+    return new_record("peers", settings, rows, failed, skipped=skipped, ratios=ratios(rows), targets=TARGETS)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Our loaders and other people's, in turn; JSON on standard output.")
-    parser.add_argument("--cases", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="peers, as opencv or memmap/fresh (default: all)")
-    parser.add_argument("--drawn", type=int, default=256, help="phantoms to draw for each case (default: 256)")
-    parser.add_argument("--full-images", type=int, default=512, help="names they are linked under (default: 512)")
-    parser.add_argument("--small-images", type=int, default=8192, help="the same, small (default: 8192)")
-    parser.add_argument("--threads", type=int, default=2, help="or worker processes (default: 2)")
-    parser.add_argument("--repeats", type=int, default=3, help="medians are taken over these (default: 3)")
-    parser.add_argument("--seconds", type=float, default=3, help="timed epochs, at least so long a turn (default: 3)")
-    parser.add_argument("--peers", type=Path, default=Path(".peers"), help="the environments (default: .peers)")
-    parser.add_argument("--work", type=Path, help="keep images and converted files here, and use what is there")
+    known = sorted({each for peers in PEERS.values() for peer in peers for each in (peer, folder_of(peer))})
+    add = parser.add_argument
+    add("--cases", nargs="+", choices=PEERS, default=list(PEERS))
+    add("--only", nargs="+", choices=known, metavar="NAME", help="peers, as opencv or memmap/fresh (default: all)")
+    add("--drawn", type=int, default=256, help="phantoms to draw for each case (default: 256)")
+    add("--full-images", type=int, default=512, help="names they are linked under (default: 512)")
+    add("--small-images", type=int, default=8192, help="the same, small (default: 8192)")
+    add("--threads", type=int, default=2, help="or worker processes (default: 2)")
+    add("--repeats", type=int, default=3, help="medians are taken over these (default: 3)")
+    add("--seconds", type=float, default=3, help="timed epochs, at least so long a turn (default: 3)")
+    add("--quick", action="store_true", help="few images, one short turn: does it work?")
+    add("--peers", type=Path, default=Path(".peers"), help="the environments (default: .peers)")
+    add("--work", type=Path, help="keep images and converted files here, and use what is there")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        result, has_failed = measure((args.work or Path(scratch)).resolve(), args)
-    print(json.dumps(result, indent=2))
-    return int(has_failed)
+    if args.quick:
+        vars(args).update(QUICK)
+    with scratch(args.work) as work:
+        record = run(work.resolve(), args)
+    print(json.dumps(record, indent=1))
+    say("\n".join(table(record)))
+    return int(bool(record["problems"]))
 
 
 if __name__ == "__main__":

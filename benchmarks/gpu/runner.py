@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,35 @@ TAIL_LINES = 40
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`argv` goes to Python; `fine` names exit codes beside 0 that are no failure, and what they mean."""
+    """`argv` goes to Python; `fine` names exit codes beside 0 that are no failure, and what they mean.
+
+    In `argv`, {device} is what was chosen, and {work} a folder that the steps share; `needs` names who fills it.
+    """
 
     name: str
     argv: tuple[str, ...]
     minutes: float
     fine: Mapping[int, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
-def run_steps(steps: Sequence[Step], out: Path, minutes: float, device: str = "auto") -> bool:
-    """Run what fits into the time, in order; True if every step that ran was fine."""
+def chosen(steps: Sequence[Step], patterns: Sequence[str]) -> list[Step]:
+    """Those that a pattern names, as stall-*, and those they need; in order."""
+    wanted = {step.name for step in steps if any(fnmatch(step.name, pattern) for pattern in patterns)}
+    for step in reversed(steps):
+        wanted |= set(step.needs) if step.name in wanted else set()
+    return [step for step in steps if step.name in wanted]
+
+
+def run_steps(steps: Sequence[Step], out: Path, minutes: float, device: str = "auto", work: Path | None = None) -> bool:
+    """Run what fits into the time, in order; True if every step that ran was fine. What is in `work` stays."""
     out.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext(work) if work else tempfile.TemporaryDirectory(prefix="cxrbench-") as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return run_in_order(steps, out, minutes, {"{device}": device, "{work}": str(Path(folder).absolute())})
+
+
+def run_in_order(steps: Sequence[Step], out: Path, minutes: float, given: Mapping[str, str]) -> bool:
     deadline = time.monotonic() + 60 * minutes
     summary: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,10 +70,10 @@ def run_steps(steps: Sequence[Step], out: Path, minutes: float, device: str = "a
     for position, step in enumerate(steps):
         left_s = deadline - time.monotonic()
         say(f"== {step.name}: {left_s:.0f} s left")
-        if left_s < LEAST_S:
-            record: dict[str, Any] = {"status": "not started", "reason": f"{max(0, left_s):.0f} s were left"}
+        if reason := obstacle(step, summary["steps"], left_s):
+            record: dict[str, Any] = {"status": "not started", "reason": reason}
         else:
-            record = run_step(step, min(60 * step.minutes, left_s), device)
+            record = run_step(step, min(60 * step.minutes, left_s), given)
             if position < MAX_FILES - 1:
                 write_json(
                     out / f"{step.name}.json", {"name": step.name, "environment": summary["environment"]} | record
@@ -62,11 +81,19 @@ def run_steps(steps: Sequence[Step], out: Path, minutes: float, device: str = "a
         summary["steps"][step.name] = record
         write_json(out / "summary.json", summary)
         say(f"   {record['status']} {record.get('seconds', '')} {record.get('reason', '')}")
+    if left := [name for name, record in summary["steps"].items() if record["status"] == "not started"]:
+        say(f"not started: {' '.join(left)}")
     return all(record.get("ok", True) for record in summary["steps"].values())
 
 
-def run_step(step: Step, limit_s: float, device: str) -> dict[str, Any]:
-    argv = [sys.executable, *(device if word == "{device}" else word for word in step.argv)]
+def obstacle(step: Step, records: Mapping[str, Any], left_s: float) -> str:
+    if failed := [name for name in step.needs if not records[name].get("ok")]:
+        return f"{failed[0]} was not done"
+    return f"{max(0, left_s):.0f} s were left" if left_s < LEAST_S else ""
+
+
+def run_step(step: Step, limit_s: float, given: Mapping[str, str]) -> dict[str, Any]:
+    argv = [sys.executable, *(filled(word, given) for word in step.argv)]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:  # a pipe would wait for grandchildren
         start = time.monotonic()
         code = run_limited(argv, limit_s, output, errors)
@@ -85,6 +112,12 @@ def run_step(step: Step, limit_s: float, device: str) -> dict[str, Any]:
     if not record["ok"] or record["result"] is None:
         record["output"] = (printed.splitlines() + complaints.splitlines())[-TAIL_LINES:]
     return record
+
+
+def filled(word: str, given: Mapping[str, str]) -> str:
+    for placeholder, value in given.items():
+        word = word.replace(placeholder, value)
+    return word
 
 
 def judge(step: Step, code: int | None) -> dict[str, Any]:

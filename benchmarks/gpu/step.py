@@ -14,13 +14,24 @@ Result = dict[str, Any]
 TAIL_CHARACTERS = 2000
 
 
-def main(measure: Callable[[str], Result], argv: Sequence[str] | None = None) -> int:
+def main(measure: Callable[..., Result], argv: Sequence[str] | None = None) -> int:
+    """`measure` gets the device and, where it is given, the folder that the steps share."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    device = choose_device(parser.parse_args(argv).device)
-    result = {"device": device} | ({} if device == "cuda" else {"note": "dry run: cpu"}) | measure(device)
+    parser.add_argument("--work", type=Path)
+    args = parser.parse_args(argv)
+    device = choose_device(args.device)
+    found = measure(device, args.work) if args.work else measure(device)
+    result = {"device": device} | ({} if device == "cuda" else {"note": "dry run: cpu"}) | found
     answer(result)
     return 0 if result["ok"] else 1
+
+
+def tried(work: Callable[..., Result], *given: object) -> Result:
+    try:
+        return work(*given)
+    except Exception as error:  # noqa: BLE001 - told beside the cases that worked
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
 def choose_device(wanted: str) -> str:

@@ -1,22 +1,20 @@
 """Does training work on the GPU in each precision, how fast, and how much of the time does it wait for data?
 
-Phantoms of 256 pixels; an epoch of DenseNet121 at 224 from each loader, beside the same with its batches on the device
-already; then a run of all regimes, killed and resumed.
+Two epochs of a network in each way; then a run of all regimes, and one that is killed and resumed.
 """
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.step import Result, answer, main
+from benchmarks.gpu.scale import SCALES
+from benchmarks.gpu.step import Result, answer, main, tried
 from cxrbench.cli import main as cli
-from cxrbench.environment import usable_cores
 
 CASES = [  # each with what it adds to the settings
     ("bf16", ("train.precision=bf16",)),
@@ -27,51 +25,25 @@ CASES = [  # each with what it adds to the settings
     ("bf16 contiguous", ("train.precision=bf16", "train.channels_last=false")),
 ]
 DRY_CASES = [("bf16", ("train.precision=bf16",)), ("dali", ("loader.name=dali",))]
-NUM_IMAGES, DRY_IMAGES = 12_000, 160
-FULL = ("train.epochs=2", "train.batch=128", "data.split=patient")
-DRY = (
-    "train.epochs=2",
-    "train.batch=8",
-    "view.resize=64",
-    "view.crop=56",
-    "model.arch=test_resnet",
-    "data.split=patient",
-)
 
 
-def measure(device: str) -> Result:
-    on_gpu = device == "cuda"
-    settings = FULL if on_gpu else DRY
+def measure(device: str, work: Path) -> Result:
+    scale = SCALES[device]
+    data, runs = scale.shards(work, "npy"), work / "runs"
+    settings = (*scale.settings, f"model.arch={scale.archs[0]}", "train.epochs=2", "data.split=patient")
     result: Result = {"ok": True, "cases": {}}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = make_set(folder, NUM_IMAGES if on_gpu else DRY_IMAGES, 256 if on_gpu else 64)
-        for case, more in CASES if on_gpu else DRY_CASES:
-            found = tried(epochs, data, folder / case, device, (*settings, *more))
-            result["cases"][case] = found
-            result["ok"] &= "error" not in found
-            answer(result)  # so far: the last line counts if time runs out
-        for work in (regimes, resumed):
-            found = tried(work, data, folder / work.__name__, device, settings)
-            result[work.__name__] = found
-            result["ok"] &= "error" not in found
-            answer(result)
+    shutil.rmtree(runs, ignore_errors=True)  # of a run before this one
+    for case, more in CASES if device == "cuda" else DRY_CASES:
+        found = tried(epochs, data, runs / case, device, (*settings, *more))
+        result["cases"][case] = found
+        result["ok"] &= "error" not in found
+        answer(result)  # so far: the last line counts if time runs out
+    for how in (regimes, resumed):
+        found = tried(how, data, runs / how.__name__, device, settings)
+        result[how.__name__] = found
+        result["ok"] &= "error" not in found
+        answer(result)
     return result
-
-
-def tried(work: Callable[..., Result], *given: object) -> Result:
-    try:
-        return work(*given)
-    except Exception as error:  # noqa: BLE001 - told beside the cases that worked
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-
-
-def make_set(folder: Path, num_images: int, size_px: int) -> Path:
-    source, workers = folder / "phantoms", str(usable_cores())
-    run("synth", "--out", source, "--images", num_images, "--size", size_px, "--workers", workers)
-    given = ("--images", source / "images", "--labels", source / "Data_Entry_2017_v2020.csv")
-    run("shard", *given, "--out", folder / "shards", "--size", size_px, "--workers", workers)
-    return folder / "shards"
 
 
 def run(*words: object) -> None:
@@ -80,7 +52,7 @@ def run(*words: object) -> None:
 
 
 def options(data: Path, out: Path, device: str, settings: tuple[str, ...]) -> tuple[object, ...]:
-    return ("--data", data, "--out", out, "--weights", "none", "--device", device, "--set", *settings)
+    return ("--data", data, "--out", out, "--device", device, "--set", *settings)
 
 
 def epochs(data: Path, out: Path, device: str, settings: tuple[str, ...]) -> Result:

@@ -1,15 +1,15 @@
 """Times one peer's loader in the peer's own Python, the same way for all; so it needs nothing but NumPy.
 
-An adapter is a folder with adapter.py:
+A peer is a folder with an adapter for each case it takes part in: full.py (source: a folder of PNGs), small.py (source:
+a .npy of [N, 256, 256]). Several may use what lies in shared/. An adapter has two functions; the way is its own affair:
 
-    prepare(case, source, work)                 the source in the peer's best format, under the folder work
-    batches(case, work, batch_size, threads)    an iterable; an iteration is an epoch, of uint8 arrays [B, .., 224, 224]
+    prepare(way, source, work)                 the source in the peer's best format, under the folder work
+    batches(way, work, batch_size, threads)    an iterable; an iteration is an epoch, of uint8 arrays [B, .., 224, 224]
 
-The case is full (source: a folder of PNGs) or small (source: a .npy of [N, 256, 256]); what follows a slash in it is
-the adapter's own. Every pixel that is delivered is read: what a loader leaves lazy would otherwise be free.
+Every pixel that is delivered is read: what a loader leaves lazy would otherwise be free.
 
-    python -P driver.py prepare ADAPTER CASE SOURCE WORK
-    python -P driver.py time ADAPTER CASE WORK --expected SUMS.npy --batch-size 256 --threads 2 --seconds 2
+    python -P driver.py prepare PEER CASE/WAY SOURCE WORK
+    python -P driver.py time PEER CASE/WAY WORK --expected SUMS.npy --batch-size 256 --threads 2 --seconds 2
 """
 
 import argparse
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+SHARED = Path(__file__).parent / "shared"
 CROP_PX = 224
 MASK = 2**64 - 1
 
@@ -101,9 +102,9 @@ def timed_epochs(loader: Iterable[Any], seconds: float, expected_words: int, num
     return {"epochs_s": epochs_s, "images_per_s": rate, "cpu_ms_per_image": cpu_ms}
 
 
-def versions(adapter: Path) -> dict[str, str]:
-    """Of what the adapter requires."""
-    path = adapter / "requirements.txt"
+def versions(peer: Path) -> dict[str, str]:
+    """Of what the peer requires."""
+    path = peer / "requirements.txt"
     names = re.findall(r"^[\w.-]+", path.read_text(), re.MULTILINE) if path.exists() else []
     return {name: metadata.version(name) for name in names}
 
@@ -124,8 +125,8 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("prepare", "time"):
         added = verbs.add_parser(verb)
-        added.add_argument("adapter", type=Path, help="a folder with adapter.py")
-        added.add_argument("case")
+        added.add_argument("peer", type=Path, help="a folder with full.py or small.py")
+        added.add_argument("case", help="full or small, and behind a slash the adapter's own way")
         if verb == "prepare":
             added.add_argument("source", type=Path)
         added.add_argument("work", type=Path)
@@ -134,18 +135,19 @@ def main() -> None:
     added.add_argument("--threads", type=int, required=True)
     added.add_argument("--seconds", type=float, required=True)
     args = parser.parse_args()
-    sys.path.insert(0, str(args.adapter))
+    case, _, way = args.case.partition("/")
+    sys.path[:0] = [str(args.peer), str(SHARED)]
     begun = time.perf_counter()
-    adapter = importlib.import_module("adapter")
+    adapter = importlib.import_module(case)
     import_s = time.perf_counter() - begun
     if args.verb == "prepare":
-        adapter.prepare(args.case, args.source, args.work)
+        adapter.prepare(way, args.source, args.work)
         return
     expected = np.load(args.expected)
     told = measure(
-        lambda: adapter.batches(args.case, args.work, args.batch_size, args.threads), begun, expected, args.seconds
+        lambda: adapter.batches(way, args.work, args.batch_size, args.threads), begun, expected, args.seconds
     )
-    print(json.dumps({"packages": versions(args.adapter), "import_s": import_s, **told}), flush=True)
+    print(json.dumps({"packages": versions(args.peer), "import_s": import_s, **told}), flush=True)
 
 
 if __name__ == "__main__":

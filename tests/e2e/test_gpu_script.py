@@ -18,7 +18,12 @@ def gpu(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[s
 def test_the_list_names_the_steps_in_order() -> None:
     done = gpu("--list")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()][:4] == ["coexist", "training", "loaders", "decode"]
+    assert [line.split()[0] for line in done.stdout.splitlines()][:4] == ["coexist", "tests", "sets", "decode"]
+
+
+def test_the_list_has_what_the_steps_asked_for_need() -> None:
+    done = gpu("--list", "--only", "parity", "nccl")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["sets", "parity", "nccl"]
 
 
 @pytest.mark.parametrize("args", [(), ("--out", "x", "--minutes", 0), ("--out", "x", "--only", "nothing")])
@@ -46,8 +51,26 @@ def test_a_dry_run_on_the_cpu_goes_through_every_measurement(tmp_path: Path) -> 
     steps = json.loads((tmp_path / "out" / "summary.json").read_text())["steps"]
     assert {name: step["status"] for name, step in steps.items()} == dict.fromkeys(("coexist", "decode", "nccl"), "ok")
     assert all(step["result"]["note"] == "dry run: cpu" for step in steps.values())
-    gray = steps["decode"]["result"]["GRAY"]
+    gray = steps["decode"]["result"]["cases"]
     assert set(gray) == {"png cpu", "jpeg cpu", "jpeg2000 cpu", "htj2k cpu"}
     assert all(case[size]["images_per_s"] > 0 for case in gray.values() for size in ("256", "1024"))
     assert all(case["256"]["worst_difference"] == 0 for name, case in gray.items() if not name.startswith("jpeg "))
     assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_steps_that_share_images_agree_on_where_they_lie(tmp_path: Path) -> None:
+    done = gpu("--out", tmp_path / "out", "--minutes", 4, "--device", "cpu", "--only", "loaders", "speedup", "parity")
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = json.loads((tmp_path / "out" / "summary.json").read_text())["steps"]
+    assert list(steps) == ["sets", "loaders", "speedup", "parity"]
+    rows = steps["loaders"]["result"]["rows"]
+    assert {(row["case"]["loader"], row["case"]["view"]) for row in rows} == {
+        (loader, view) for loader in ("resident", "dali") for view in ("train", "center", "tencrop")
+    }
+    (arch,) = steps["speedup"]["result"]["archs"].values()
+    assert arch["dali"]["images"] == arch["usual"]["images"] == 64
+    assert arch["dali"]["times"] > arch["dali"]["times_with_conversion"] > 0
+    assert {case["images"] for case in steps["parity"]["result"]["difference"].values()} == {57}, (
+        "90% of 64, by patient"
+    )

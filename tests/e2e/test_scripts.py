@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,9 +16,9 @@ VENV = ROOT / os.environ.get("VENV", ".venv")
 pytestmark = pytest.mark.skipif(Path(sys.prefix).resolve() != VENV.resolve(), reason="not run by scripts/test")
 
 
-def script(name: str, **env: str) -> subprocess.CompletedProcess[str]:
+def script(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ROOT / "scripts" / name],
+        [ROOT / "scripts" / name, *map(str, args)],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
@@ -54,3 +55,33 @@ def test_the_demo_goes_from_nothing_to_an_auroc_table(tmp_path: Path):
     again = script("demo", DEMO=str(tmp_path / "demo"), VENV=str(VENV))
     assert again.returncode == 1
     assert "is there already" in again.stderr
+
+
+def bench(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(VENV.resolve() / "bin"), os.environ["PATH"]])
+    return script("bench", *args, PATH=path, **env)
+
+
+def test_bench_lists_its_steps_and_refuses_others(tmp_path: Path):
+    listed = bench("--list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert {"loaders", "stall", "scoring"} <= {line.split()[0] for line in listed.stdout.splitlines()}
+    assert bench("--only", "nothing", "--out", tmp_path / "out").returncode == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_bench_names_what_it_leaves_out(tmp_path: Path):
+    done = bench("--only", "phantoms", "--out", tmp_path, CXRBENCH_NIH_SAMPLE="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: phantoms: real images: CXRBENCH_NIH_SAMPLE names no folder" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_bench_quick_prints_tables_and_keeps_nothing(tmp_path: Path):
+    done = bench("--quick", "--only", "train", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    machine = re.search(r"kept .*/train-(\S+)\.json", done.stdout)[1]
+    assert f"\n## train-{machine}\n" in done.stdout
+    assert "| train |" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -119,7 +119,7 @@ def test_deviation_is_in_levels():
 
 
 def test_measuring_costs_little_beside_reading_the_pixels():
-    """On an idle machine 10 microseconds a batch; the fastest loader takes 1,000 for 128 images. A busy one adds to it."""
+    """10 microseconds a batch on an idle machine, where the fastest loader takes 1,000. A busy machine adds some."""
     loader, num_epochs = Made(), 300
 
     def bare():

@@ -11,9 +11,8 @@ from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import ToTensor
 from ffcv.writer import DatasetWriter
 
-STORED_PX, CROP_PX = 256, 224
-MARGIN = (STORED_PX - CROP_PX) // 2
-WINDOW = slice(MARGIN, MARGIN + CROP_PX)
+STORED_PX = 256
+WINDOW = slice(16, 240)
 
 
 class Rows:
@@ -27,7 +26,7 @@ class Rows:
         return (np.array(self.images[place]),)
 
 
-def prepare(case: str, source: Path, work: Path) -> None:  # noqa: ARG001 - one signature
+def prepare(_: str, source: Path, work: Path) -> None:
     field = NDArrayField(shape=(STORED_PX, STORED_PX), dtype=np.dtype("uint8"))
     DatasetWriter(str(work / "images.beton"), {"image": field}, num_workers=2).from_indexed_dataset(Rows(source))
 
@@ -43,7 +42,7 @@ class Batches:
             yield images[:, WINDOW, WINDOW]
 
 
-def batches(case: str, work: Path, batch_size: int, threads: int) -> Batches:  # noqa: ARG001
+def batches(_: str, work: Path, batch_size: int, threads: int) -> Batches:
     return Batches(
         Loader(
             str(work / "images.beton"),

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-STORED_PX, CROP_PX = 256, 224
-MARGIN = (STORED_PX - CROP_PX) // 2
-WINDOW = slice(MARGIN, MARGIN + CROP_PX)
+WINDOW = slice(16, 240)
+GATHERED = {
+    "index": lambda images, places, _: images[places],
+    "fresh": lambda images, places, _: images.index_select(0, places),
+    "reused": lambda images, places, buffer: torch.index_select(images, 0, places, out=buffer[: len(places)]),
+}
 
 
+@dataclass
 class Mapped(Dataset):
     """Takes a batch's places at once: torch's advice where a data set can."""
 
-    def __init__(self, path: Path) -> None:
-        self.images = np.load(path, mmap_mode="r")
+    images: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,26 +42,17 @@ class Gathered:
     def __iter__(self) -> Iterator[torch.Tensor]:
         buffer = torch.empty((self.batch_size, *self.images.shape[1:]), dtype=torch.uint8)
         for places in torch.randperm(len(self.images)).split(self.batch_size):
-            if self.way == "index":
-                batch = self.images[places]
-            elif self.way == "fresh":
-                batch = self.images.index_select(0, places)
-            else:
-                batch = torch.index_select(self.images, 0, places, out=buffer[: len(places)])
-            yield batch[:, WINDOW, WINDOW]
+            yield GATHERED[self.way](self.images, places, buffer)[:, WINDOW, WINDOW]
 
 
-def prepare(case: str, source: Path, work: Path) -> None:  # noqa: ARG001 - one signature
-    link = work / "images.npy"
-    if not link.exists():
-        link.symlink_to(source)
+def prepare(_: str, source: Path, work: Path) -> None:
+    (work / "images.npy").symlink_to(source)
 
 
-def batches(case: str, work: Path, batch_size: int, threads: int) -> Gathered | DataLoader:
-    way = case.partition("/")[2]
+def batches(way: str, work: Path, batch_size: int, threads: int) -> Gathered | DataLoader:
+    images = np.load(work / "images.npy", mmap_mode="c")
     if way != "dataloader":
         torch.set_num_threads(threads)
-        return Gathered(torch.from_numpy(np.load(work / "images.npy", mmap_mode="c")), way, batch_size)
-    images = Mapped(work / "images.npy")
+        return Gathered(torch.from_numpy(images), way, batch_size)
     sampler = BatchSampler(RandomSampler(images), batch_size, drop_last=False)
-    return DataLoader(images, sampler=sampler, batch_size=None, num_workers=threads, persistent_workers=True)
+    return DataLoader(Mapped(images), sampler=sampler, batch_size=None, num_workers=threads, persistent_workers=True)
