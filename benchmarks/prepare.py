@@ -1,4 +1,4 @@
-"""What the steps of `scripts/bench` share: phantoms of 128 pixels, shards of them, and a run trained on them.
+"""What the steps of `scripts/bench` share: phantoms, shards of the small ones, and a run trained on them.
 
     python -m benchmarks.prepare --work DIR [--images 6000]
 
@@ -13,10 +13,12 @@ from cxrbench.cli import main as cxrbench
 from cxrbench.environment import usable_cores
 
 SIZE_PX = 128
+LIKE_NIH = 64, 1024  # to stand beside real images
 SMALL = ("view.resize=72", "view.crop=64", "train.epochs=1", "train.batch=32")
 
 
 def prepare(work: Path, num_images: int) -> None:
+    phantoms(work, *LIKE_NIH, usable_cores())
     source = phantoms(work, num_images, SIZE_PX, usable_cores())
     shards = convert(source, work / "shards", "npy", SIZE_PX, usable_cores())
     run = work / "run"

@@ -35,14 +35,15 @@ PREDICT = ("--run", "{work}/run", *DATA, "--images", f"{DRAWN}/images")
 BESIDE = ("--images", f"{REAL}/images", "--beside", "{work}/phantoms-64-1024/images")
 SHARDED = ("--images", "6000", "--repeats", "2", "--json")
 NETWORKS = ("--archs", "densenet121", "resnet50", "--modes", "train", "eval", "--batches", "16")
-STALLED = ("--set", "train.batch=16")
+SEEN_SMALL = ("view.resize=72", "view.crop=64", "train.batch=32")  # by a network that a CPU can train
+STALLED = ("--arch", "resnet18", "--set", *SEEN_SMALL)
 # Name, what Python runs, minutes at most, exit codes that are no failure, steps it needs; what others need first.
 STEPS = (
     Step("prepare", module("prepare", *WORK), 15),
     Step("cases", cases(), 15),
     Step("data-layer", module("data_layer"), 5),
     Step("encodings", bench("encodings", *WORK), 20),
-    Step("encodings-real", bench("encodings", *WORK, *BESIDE), 40, needs=("encodings",)),
+    Step("encodings-real", bench("encodings", *WORK, *BESIDE), 40, needs=PREPARED),
     Step("loaders", bench("loaders", *WORK), 40),
     Step("peers", module("loader_rates", "--peers", PEERS), 120),
     Step("phantoms", module("phantom_like_nih", "--real", f"{REAL}/images", "--json"), 10),
@@ -52,7 +53,8 @@ STEPS = (
     Step("scoring", module("scoring_rates"), 15),
     Step("shard", bench("shard", *WORK), 20),
     Step("shard-rates", module("shard_rates", *SHARDED), 20),
-    Step("stall", bench("stall", *WORK, *STALLED), 60),
+    Step("stall", bench("stall", *WORK, "--loader", "dali", *STALLED), 30),
+    Step("stall-npy", bench("stall", *DATA, "--loader", "resident", *STALLED), 30, needs=PREPARED),
     Step("train", bench("train", *NETWORKS), 30),
     Step("training-head", module("training_rates", "head", *DATA), 20, needs=PREPARED),
     Step(

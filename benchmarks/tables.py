@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loader_rates import TARGETS, ratios
 from benchmarks.markdown import asked, cell, table
 from benchmarks.older import OLDER
 from benchmarks.steps import STEPS
@@ -48,7 +49,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("MB/s read", "read_mb_per_s", 0),
         ("written", "written_mb_per_s", 0),
         CPU,
-        ("MB", "memory_mb", 0),
+        MEMORY,
         ("held back by", "bottleneck", 0),
     ),
     "stall": (("images/s", "images_per_s", 1), ("AU", "au", 3), ("of the time waiting", "waiting", 3), CPU),
@@ -118,6 +119,10 @@ def of_ratios(ratios: Record, targets: Record) -> list[str]:
     return table(["", "times", "asked"], lines)
 
 
+def of_peers(record: Record) -> list[str]:
+    return of_record({**record, "ratios": ratios(record["rows"]), "targets": TARGETS})
+
+
 def of_cases(record: Record) -> list[str]:
     """What pytest-benchmark wrote."""
     lines = [
@@ -130,8 +135,10 @@ def of_cases(record: Record) -> list[str]:
 SHAPES: Mapping[str, Callable[[Record], list[str]]] = {
     **dict.fromkeys(COLUMNS, of_record),
     **OLDER,
+    "peers": of_peers,
     "cases": of_cases,
     "encodings-real": of_record,
+    "stall-npy": of_record,
 }
 STEP_OF = {"loader-rates": "peers"}  # where the step of scripts/bench has another name
 

@@ -1,6 +1,7 @@
 """The steps of `scripts/gpu`, the most valuable first. To add one: a row below; what is no command is a module here."""
 
 import itertools
+from pathlib import Path
 
 from benchmarks.gpu.runner import Step
 from benchmarks.gpu.scale import SCALES, Scale
@@ -67,7 +68,7 @@ def stalls(scale: Scale) -> list[Step]:
 
 
 def stall(scale: Scale, *asked: str, compiled: bool) -> tuple[str, ...]:
-    data = ("--data", f"{{work}}/npy-{scale.size_px}", "--no-cures")
+    data = ("--data", str(scale.shards(Path("{work}"), "npy")), "--no-cures")
     how = ("train.precision=bf16", "train.channels_last=true", f"train.compile={str(compiled).lower()}")
     return (*BENCH, "stall", *data, *asked, *measuring(scale), "--set", *scale.settings, *how)
 

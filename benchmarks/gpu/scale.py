@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrbench.benching.samples import Source, shards_of
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -34,7 +36,7 @@ class Scale:
 
     def shards(self, work: Path, encoding: str) -> Path:
         """Where `cxrbench bench loaders` looks for them."""
-        return work / f"{encoding}-{self.size_px}"
+        return shards_of(Source(self.source(work)), work, encoding, self.size_px)
 
 
 SCALES = {

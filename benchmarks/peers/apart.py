@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -81,14 +82,17 @@ def place(peer: str, case: Case) -> Path:
 
 
 def prepare(peer: str, case: Case, args: argparse.Namespace) -> None:
-    """The peer's files, unless they lie there."""
+    """The peer's files, unless they lie there, made by the same adapter and release."""
     work = place(peer, case)
-    if (done := work.with_name(f"{work.name}.done")).exists():
+    files = sorted((ADAPTERS / folder_of(peer)).glob("*.*"))
+    made_by = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    done = work.with_name(f"{work.name}.done")
+    if done.exists() and done.read_text() == made_by:
         return
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     run_driver(peer, case, "prepare", args, case.source, work)
-    done.touch()
+    done.write_text(made_by)
 
 
 def time_once(peer: str, case: Case, args: argparse.Namespace) -> dict[str, Any]:

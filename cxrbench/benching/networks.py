@@ -128,7 +128,7 @@ def in_a_line(case: Case) -> Iterator[None]:
     """What torch tells on a page is one case's problem."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
         got = f"{' '.join(str(error).split()):.200}"
         if not is_out_of_memory(error):
             raise CxrError("the step failed", got=got) from error

@@ -107,3 +107,8 @@ def convert(source: Source, out: Path, encoding: str, size_px: int, workers: int
         raise DataError("images are bad", got=f"{len(bad)}, such as {': '.join(bad[0])}")
     shard.finalise(job)
     return out
+
+
+def shards_of(source: Source, work: Path, encoding: str, size_px: int) -> Path:
+    """Where they belong: those of other images lie elsewhere."""
+    return work / f"{source.folder.name}-{encoding}-{size_px or 'source'}"

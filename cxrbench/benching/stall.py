@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
@@ -11,17 +11,19 @@ from typing import Any, cast
 import torch
 
 from cxrbench.batch import Batch
-from cxrbench.benching.samples import PART, Source, convert, write_split
+from cxrbench.benching.samples import PART, Source, convert, shards_of, write_split
 from cxrbench.benching.steps import Step, eval_step, train_step
-from cxrbench.config import DataConfig, RunConfig
+from cxrbench.config import RunConfig
 from cxrbench.data import Data
 from cxrbench.dataset.cache import cache_path, cache_shape
 from cxrbench.dataset.opened import open_data
 from cxrbench.dataset.pixels import tar_path
 from cxrbench.engine.memory import keep_freed_memory
 from cxrbench.environment import total_memory_bytes, usable_cores
+from cxrbench.errors import CxrError, UsageError
 from cxrbench.loaders.feed import FeedLoader
 from cxrbench.loaders.folder import places_of
+from cxrbench.loaders.resident import too_large
 from cxrbench.throughput import pages
 from cxrbench.throughput.spread import interval, spread
 from cxrbench.throughput.stall import (
@@ -30,24 +32,24 @@ from cxrbench.throughput.stall import (
     CEILING,
     COLD,
     COPIED,
+    LEAST_STEPS,
     REAL,
+    Endless,
     Round,
     Way,
     analyse,
-    endless,
-    measure,
     moved,
     rounds,
     utilisations,
+    warm_up,
 )
 from cxrbench.views import TRAIN
 
 Cure = dict[str, Any]
-MAX_PX = 2**20  # larger than any image
 NUM_KEPT = 4  # batches on the device, and in the host's memory
 MEMORY_SHARE = 0.5  # of the machine's, that files may take and still be said to stay there
-RESIDENT, FOLDER = "resident", "folder"
-CURES = ((RESIDENT, "npy"), ("dali", "npy"), ("dali", "jpeg"))  # loader and encoding, at the size that the views want
+RESIDENT, DALI, FOLDER = "resident", "dali", "folder"
+CURES = ((RESIDENT, "npy"), (DALI, "npy"), (DALI, "jpeg"))  # loader and encoding, at the size that the views want
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +67,24 @@ class Asked:
     def batch(self) -> int:
         return self.config.train.batch if self.view == TRAIN else self.config.eval.batch
 
+    def split_by(self, path: Path) -> RunConfig:
+        """The same run, on the images that a file names."""
+        data = replace(self.config.data, split=str(path), fractions="", limit_train=0, limit_test=0)
+        return replace(self.config, data=data)
 
-@dataclass(frozen=True, eq=False, slots=True)
+
+@dataclass(eq=False, slots=True)
 class Found:
     """What taking a loader apart gave."""
 
     loader: str
-    real: list[Round]
-    others: list[Round]
-    notes: list[str]
     num_images: int
     bytes_per_image: float
-    cures: list[Cure]
+    real: list[Round] = field(default_factory=list)
+    others: list[Round] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cures: list[Cure] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -86,59 +94,65 @@ class Found:
 
 def measured(asked: Asked, folder: Path | None, sample: Callable[[], Source], work: Path) -> Found:
     """Of a data set, or without one of a sample, stored as PNGs; and if that is held back, what cures it."""
+    if asked.view == TRAIN and asked.config.regime.name == "baseline":
+        raise UsageError("nothing learns", got="regime baseline", do="choose another, or --view center or tencrop")
     if asked.device.type == "cpu":
         keep_freed_memory()  # as training does
-    source = None
+    source, config = None, asked.config
     if folder is None:
         source = sample()
-        asked = replace(asked, images=asked.images or (source.images,))
-        folder = convert(source, work / "source-png", "png", 0, usable_cores())
-    split = replace(asked.config.data, split=str(source.split)) if source else asked.config.data
-    data = Data(open_data(folder, split))
+        folder = convert(source, shards_of(source, work, "png", 0), "png", 0, usable_cores())
+        asked, config = replace(asked, images=asked.images or (source.images,)), asked.split_by(source.split)
+    data = Data(open_data(folder, config.data))
     build = train_step if asked.view == TRAIN else eval_step
-    step = build(asked.config, len(data.findings), asked.device)
+    step = build(config, len(data.findings), asked.device)
     found = take_apart(asked, data, step, work)
-    if not asked.with_cures or analyse(found.real, found.others)["bound"] == BOUND["compute"]:
-        return found
-    return replace(found, cures=try_cures(asked, found, data, source or sample(), step, work))
+    if asked.with_cures and analyse(found.real, found.others)["bound"] != BOUND["compute"]:
+        try_cures(asked, found, data, source or sample(), step, work)
+    return found
 
 
 def take_apart(asked: Asked, data: Data, step: Step, work: Path) -> Found:
+    """The real way first, as it is found: the others change what is found."""
     with ExitStack() as stack:
         loader = near = stack.enter_context(open_loader(asked, data, asked.config.loader.name))
-        num_bytes = pages.size_of(files_of(loader))
+        num_bytes, num_images = pages.size_of(files_of(loader)), len(loader.request.rows)
+        found = Found(loader.name, num_images, bytes_of(loader))
         if not fits_in_memory(num_bytes):
-            some = few(data, num_bytes, work)
-            near = stack.enter_context(open_loader(asked, some, loader.name))
-        ways, notes = ways_of(asked, loader, near)
-        first, rest = measure(ways, step, asked.device, asked.turns, asked.seconds, asked.say)
-        num_images = len(loader.request.rows)
-        return Found(loader.name, first, rest, notes, num_images, num_bytes / num_images, [])
+            near = stack.enter_context(open_loader(asked, few(asked, data, num_bytes, work), loader.name))
+        kept = kept_of(loader)
+        ceiling, real = Way(cycle(kept)), Way(Endless(loader), made_ahead(loader))
+        warm_up(ceiling, step)
+        measure = (step, asked.device, asked.turns, asked.seconds, asked.say)
+        found.real = rounds({REAL: real, CEILING: ceiling}, *measure)
+        found.others = rounds({CEILING: ceiling, **nearer(asked, near, kept, found.notes)}, *measure)
+        return found
 
 
-def ways_of(asked: Asked, loader: FeedLoader, near: FeedLoader) -> tuple[dict[str, Way], list[str]]:
-    """And why some are missing. `near`: a loader whose files fit into memory, the same one if they all do."""
-    kept, batches = kept_of(loader), endless(loader)
-    again, files, skip = batches if near is loader else endless(near), files_of(near), made_ahead(loader)
-    ways, notes = {REAL: Way(batches, skip), CEILING: Way(cycle(kept))}, []
-    if asked.device.type == "cuda":
+def nearer(asked: Asked, loader: FeedLoader, kept: Sequence[Batch], notes: list[str]) -> dict[str, Way]:
+    """The other ways, of a loader whose files fit into memory; and why some are missing."""
+    ways, on_gpu, is_resident = {}, asked.device.type == "cuda", loader.name == RESIDENT
+    if on_gpu and not is_resident:
         ways[COPIED] = Way(moved(cycle(in_host_memory(kept)), asked.device))
     else:
-        notes.append("nothing is copied: the network is on the CPU")
-    ways[CACHED] = Way(again, skip, before=lambda: pages.fetch(files))
-    if loader.name == RESIDENT:
-        notes.append("nothing is fetched: resident has decoded all images before")
-    elif not pages.can_drop(files[0]):
-        notes.append("no cold page cache: this file system keeps its files in memory")
+        notes.append(f"nothing is copied: {'the images are' if on_gpu else 'the network is'} on the {asked.device}")
+    if on_gpu and is_resident:
+        notes.append("nothing is fetched: the images are on the GPU")
+        return ways
+    files, skip, batches = files_of(loader), made_ahead(loader), Endless(loader)
+    ways[CACHED] = Way(batches, skip, before=lambda: pages.fetch(files))
+    if reason := pages.obstacle(files[0]):
+        notes.append(f"no cold page cache: {reason}")
+    elif (most := len(loader) - skip) < LEAST_STEPS:
+        notes.append(f"no cold page cache: too few images; {len(loader)} batches, of which {skip} are made ahead")
     else:
-        ways[COLD] = Way(again, skip, len(near), lambda: pages.drop(files))
-    return ways, notes
 
+        def drop() -> None:
+            batches.restart()
+            pages.drop(files)
 
-def kept_of(loader: FeedLoader) -> list[Batch]:
-    """A few of its batches, copied: some loaders use their memory again."""
-    some = islice(endless(loader), NUM_KEPT)
-    return [Batch(batch.images.clone(), batch.labels, batch.ids, batch.valid) for batch in some]
+        ways[COLD] = Way(batches, skip, most, drop)
+    return ways
 
 
 def open_loader(asked: Asked, data: Data, name: str) -> FeedLoader:
@@ -157,9 +171,16 @@ def open_loader(asked: Asked, data: Data, name: str) -> FeedLoader:
     return cast(FeedLoader, loader)
 
 
+def kept_of(loader: FeedLoader) -> list[Batch]:
+    """A few of its batches, copied: some loaders use their memory again."""
+    some = islice(Endless(loader), NUM_KEPT)
+    return [Batch(batch.images.clone(), batch.labels, batch.ids, batch.valid) for batch in some]
+
+
 def made_ahead(loader: FeedLoader) -> int:
     """As many batches as wait at most, whoever makes them."""
-    return loader.request.num_threads * loader.request.num_prefetched + 1
+    threads, prefetched = loader.request.num_threads, loader.request.num_prefetched
+    return {RESIDENT: 0, DALI: 2 * prefetched + 1}.get(loader.name, threads * prefetched + 1)
 
 
 def files_of(loader: FeedLoader) -> list[Path]:
@@ -173,16 +194,25 @@ def files_of(loader: FeedLoader) -> list[Path]:
     return [tar_path(request.data.folder, int(shard)) for shard in samples["shard"].unique()]
 
 
+def bytes_of(loader: FeedLoader) -> float:
+    """An image's."""
+    request = loader.request
+    if loader.name in (FOLDER, RESIDENT):
+        return pages.size_of(files_of(loader)) / len(request.rows)
+    return float(request.data.samples["size"].iloc[request.rows].mean())
+
+
 def fits_in_memory(num_bytes: float) -> bool:
     return num_bytes <= MEMORY_SHARE * (total_memory_bytes() or 0)
 
 
-def few(data: Data, num_bytes: int, work: Path) -> Data:
+def few(asked: Asked, data: Data, num_bytes: int, work: Path) -> Data:
     """So many of its first images that half of what fits is taken."""
     rows = data.opened.rows(PART)
     share = MEMORY_SHARE * (total_memory_bytes() or 0) / num_bytes / 2
     names = data.opened.samples["name"].iloc[rows[: max(1, int(share * len(rows)))]]
-    return Data(open_data(data.opened.folder, DataConfig(split=str(write_split(names, work / "few.csv")))))
+    split = write_split(names, work / "few.csv")
+    return Data(open_data(data.opened.folder, asked.split_by(split).data))
 
 
 def in_host_memory(batches: Sequence[Batch]) -> list[Batch]:
@@ -192,31 +222,46 @@ def in_host_memory(batches: Sequence[Batch]) -> list[Batch]:
     ]
 
 
-def try_cures(asked: Asked, found: Found, data: Data, source: Source, step: Step, work: Path) -> list[Cure]:
+def try_cures(asked: Asked, found: Found, data: Data, source: Source, step: Step, work: Path) -> None:
     """Each loader and encoding that the run hasn't got, on some of its images, and what to expect of it."""
-    size = min(
-        asked.config.view.resize or MAX_PX,
-        *(side for shape in data.opened.shapes(data.opened.rows(PART)) for side in shape),
-    )
-    cures = []
+    sides = [side for shape in data.opened.shapes(data.opened.rows(PART)) for side in shape]
+    size = min([*sides, *([asked.config.view.resize] if asked.config.view.resize else [])])
+    has = (found.loader, *(data.opened.manifest[key] for key in ("encoding", "size_px")))
     for name, encoding in CURES:
-        if (name, encoding, size) == (found.loader, *(data.opened.manifest[key] for key in ("encoding", "size_px"))):
+        if (name, encoding, size) == has:
             continue
-        asked.say(f"trying --size {size} --encoding {encoding}, --loader {name}")
-        made = convert(source, work / f"{encoding}-{size}", encoding, size, usable_cores())
-        with open_loader(asked, Data(open_data(made, DataConfig(split=str(source.split)))), name) as loader:
-            ways = {REAL: Way(endless(loader), made_ahead(loader)), CEILING: Way(cycle(kept_of(loader)))}
-            turns = utilisations(rounds(ways, step, asked.device, asked.turns, asked.seconds, asked.say), REAL)
-            per_image = float(loader.request.data.samples["size"].mean())
-        au = {**spread(turns), "interval": interval(turns)}
-        expected = min(au["median"], disk_allows(found, per_image))
-        cures.append({"loader": name, "encoding": encoding, "size": size, "au": au, "expected": expected})
-    return cures
+        how = f"--size {size} --encoding {encoding}, --loader {name}"
+        asked.say(f"trying {how}")
+        try:
+            turns, per_image = tried(asked, found, (name, encoding, size), source, step, work)
+        except CxrError as error:
+            found.problems[how] = str(error)
+            continue
+        au = {**spread(turns), "mean": statistics.mean(turns), "interval": interval(turns)}
+        expected = min(au["mean"], disk_allows(found, per_image))
+        found.cures.append({"loader": name, "encoding": encoding, "size": size, "au": au, "expected": expected})
+
+
+def tried(
+    asked: Asked, found: Found, cure: tuple[str, str, int], source: Source, step: Step, work: Path
+) -> tuple[list[float], float]:
+    """AU of each turn, and the bytes of an image."""
+    name, encoding, size = cure
+    if name == RESIDENT and (reason := too_large(asked.device, found.num_images * size**2)):
+        raise UsageError("the loader resident has no room", got=reason)
+    made = convert(source, shards_of(source, work, encoding, size), encoding, size, usable_cores())
+    data = Data(open_data(made, asked.split_by(source.split).data))
+    with open_loader(asked, data, name) as loader:
+        if loader.request.partition.size < asked.batch:
+            got = f"{len(loader.request.rows)} images for batches of {asked.batch}"
+            raise UsageError("too few images to try it with", got=got, do="a larger --limit or --phantoms")
+        ways = {REAL: Way(Endless(loader), made_ahead(loader)), CEILING: Way(cycle(kept_of(loader)))}
+        found_here = rounds(ways, step, asked.device, asked.turns, asked.seconds, asked.say)
+        return utilisations(found_here, REAL), float(data.opened.samples["size"].mean())
 
 
 def disk_allows(found: Found, per_image: float) -> float:
     """The AU that files of another size would get from the disk that the real ones came from, if they must."""
     if found.fits or fits_in_memory(found.num_images * per_image):
         return 1.0
-    au = statistics.median(utilisations(found.real, REAL))
-    return au * found.bytes_per_image / per_image
+    return statistics.mean(utilisations(found.real, REAL)) * found.bytes_per_image / per_image

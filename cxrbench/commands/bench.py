@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrbench.commands.options import positive
+from cxrbench.commands.options import positive, warn
+from cxrbench.errors import UsageError
 
 if TYPE_CHECKING:
     from cxrbench.throughput.record import Record
@@ -64,9 +65,12 @@ def duration(text: str) -> float:
 
 
 def begin(args: argparse.Namespace) -> "Record | None":
-    """The record to compare with: refused before anything is measured, if it is none."""
+    """The record to compare with. What would go wrong at the end is refused before anything is measured."""
     from cxrbench.throughput.record import read_record
 
+    warn()
+    if args.out and (args.out.is_dir() or not args.out.absolute().parent.is_dir()):
+        raise UsageError("--out names no file that could be", got=args.out, do="give a file in a folder that is there")
     return read_record(args.against, args.bench) if args.against else None
 
 
@@ -74,13 +78,13 @@ def finish(args: argparse.Namespace, record: "Record", lines: Sequence[str], bef
     """Keep, compare and print; what failed is named, and makes the exit code 1."""
     from cxrbench.throughput.record import against, save_record
 
+    compared = against(record, before) if before else []
+    if args.json:
+        print(json.dumps({**record, "against": compared} if before else record, indent=1))
+    else:
+        print("\n".join([*lines, *["", f"to {args.against}:", *compared] * bool(before)]), flush=True)
     if args.out:
         save_record(record, args.out)
-    if args.json:
-        print(json.dumps(record, indent=1))
-    else:
-        compared = ["", f"to {args.against}:", *against(record, before)] if before else []
-        print("\n".join([*lines, *compared]))
     problems: Mapping[str, Any] = record["problems"]
     for name, reason in problems.items():
         complain(f"failed: {name}: {reason}")

@@ -2,7 +2,9 @@
 
 Some of a data set's own images, or phantoms, are converted as asked for, and every case reads all of them, in turn:
 opened anew, an epoch to warm up that is checked image by image, then whole epochs. Every pixel is read, as a network
-would. All of it comes from the page cache; `cxrbench bench stall` says what the disk costs.
+would. What is lossless and not resized must be the same to the bit, other pixels alike; of random views (train), which
+differ by design, only the ids are checked. All comes from the page cache; `cxrbench bench stall` says what the disk
+costs. p50 and p99 are how long the host waits for a batch; MiB is the host's.
 """
 
 import argparse
@@ -12,6 +14,7 @@ from typing import Any
 from cxrbench.commands.bench import add_measuring, begin, complain, finish
 from cxrbench.commands.options import add_device, positive
 from cxrbench.commands.shard import ENCODING_NAMES, size
+from cxrbench.commands.synth import size as phantom_size
 
 LOADER_NAMES = ("resident", "dali", "webdataset", "folder")
 VIEW_NAMES = ("center", "tencrop", "train")
@@ -36,9 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--threads", nargs="+", type=positive, default=[0], metavar="N", help="or workers (default: one a core)")
     add("--batches", nargs="+", type=positive, default=[128], metavar="N", help="images a batch (128)")
+    add("--resize", type=resize, default=256, metavar="PX", help="loaders shrink larger images to this; 0: never (256)")
     add("--crop", type=positive, default=224, metavar="PX", help="side of what the network sees (224)")
     add_device(parser)
     add_measuring(parser, turns=3, seconds=2)
+
+
+def resize(text: str) -> int:
+    return 0 if text == "0" else positive(text)
 
 
 def add_sample(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +54,8 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made (default: phantoms)")
     add("--limit", type=positive, default=1024, metavar="N", help="take so many of its images (1024)")
-    add("--phantoms", type=positive, default=512, metavar="N", help="without --data: draw so many (512)")
-    add("--phantom-size", type=positive, default=1024, metavar="PX", help="and so large (1024)")
+    add("--phantoms", type=positive, default=512, metavar="N", help="without --data: draw so many, at least 51 (512)")
+    add("--phantom-size", type=phantom_size, default=1024, metavar="PX", help="and so large (1024)")
     add("--work", type=Path, metavar="DIR", help="keep images and shards here, and use what lies there")
 
 
@@ -63,11 +71,13 @@ def run(args: argparse.Namespace) -> int:
     threads = [number or usable_cores() for number in args.threads]
     asked = {name: getattr(args, name) for name in ("loaders", "encodings", "sizes", "views")}
     matrix = loaders.Matrix(**asked, threads=threads, batches=args.batches)
-    timing = loaders.Timing(chosen_device(args.device), ViewConfig(crop=args.crop), args.turns, args.seconds)
+    views = ViewConfig(resize=args.resize, crop=args.crop)
+    timing = loaders.Timing(chosen_device(args.device), views, args.turns, args.seconds)
     with scratch(args.work) as work:
         source = source_of(args, work)
         rows, problems = loaders.measure(source, work, matrix, timing, usable_cores(), complain)
-    settings = {**asked, "threads": threads, "batches": args.batches, **settings_of(args)}
+    settings = {**asked, "threads": threads, "batches": args.batches, "resize": args.resize, "crop": args.crop}
+    settings |= settings_of(args)
     return finish(args, new_record("loaders", settings, rows, problems), table(rows), before)
 
 

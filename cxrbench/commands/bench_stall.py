@@ -60,7 +60,8 @@ def config_of(args: argparse.Namespace) -> Any:
     start = load_recipe(args.recipe) if args.recipe else RunConfig()
     options = {setting: getattr(args, name) for name, (setting, *_) in SHORT.items()}
     given = {name: value for name, value in options.items() if value is not None}
-    return override(start, {"model.weights": "none"} | given | assigned(args.set))
+    config = override(start, {"model.weights": "none"} | given | assigned(args.set))
+    return override(config, {"regime.name": "full"}) if config.regime.name == "all" else config
 
 
 def new_record(args: argparse.Namespace, config: Any, found: Any) -> dict[str, Any]:
@@ -76,11 +77,11 @@ def new_record(args: argparse.Namespace, config: Any, found: Any) -> dict[str, A
     turns = {REAL: [each[REAL] for each in found.real]}
     turns |= {name: [each[name] for each in found.others] for name in found.others[0]}
     rows = [{"case": {"way": name}, **together(each)} for name, each in turns.items()]
-    run = {name: asdict(config)[name] for name in ("model", "view", "loader", "train")}
+    run = {name: asdict(config)[name] for name in ("model", "regime", "view", "loader", "train", "eval")}
     settings = {"view": args.view, "loader": found.loader, "tried": tried, "run": run, **settings_of(args)}
     words = verdict(analysis, found.cures, tried)
     return record.new_record(
-        "stall", settings, rows, {}, **analysis, cures=found.cures, verdict=words, notes=found.notes
+        "stall", settings, rows, found.problems, **analysis, cures=found.cures, verdict=words, notes=found.notes
     )
 
 

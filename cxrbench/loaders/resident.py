@@ -100,11 +100,16 @@ def obstacle(request: Request) -> str:
             return f"the cache cannot be written to {path.parent}"
     except OSError as error:
         return f"the cache cannot be written to {path.parent}: {error.strerror}"
-    on_gpu = request.device.type == "cuda"
-    total = torch.cuda.mem_get_info(request.device)[0] if on_gpu else total_memory_bytes() or 0
-    needed = len(request.rows) * shape[1] * shape[2] if on_gpu else needed
-    if needed > total * SHARE:
-        return f"the images are {needed / GIB:.1f} GiB, more than {SHARE:.0%} of {'the GPU' if on_gpu else 'memory'}"
+    rows = len(request.rows) if request.device.type == "cuda" else shape[0]
+    return too_large(request.device, rows * shape[1] * shape[2])
+
+
+def too_large(device: torch.device, num_bytes: int) -> str:
+    """For the memory that they would be in; empty if they fit."""
+    on_gpu = device.type == "cuda"
+    total = torch.cuda.mem_get_info(device)[0] if on_gpu else total_memory_bytes() or 0
+    if num_bytes > total * SHARE:
+        return f"the images are {num_bytes / GIB:.1f} GiB, more than {SHARE:.0%} of {'the GPU' if on_gpu else 'memory'}"
     return ""
 
 

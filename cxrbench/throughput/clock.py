@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # half a gigabyte that conversion, measured with these clocks
     import torch
 
 KIB = 1024
+LOOK_S, MAX_LOOKS = 0.05, 200
+IDLE_SHARE = 0.25  # of one core: a tick of the processor's clock more or less is no work
 RESET_PEAK = "5"  # what proc(5) wants in clear_refs
 
 
@@ -19,13 +21,24 @@ class Stopwatch:
 
     def __init__(self, device: "torch.device | None" = None) -> None:
         self.device = device
+        self.cpu_began = tree_cpu_s()  # takes a millisecond where there are many threads
         synchronize(device)
-        self.began, self.cpu_began = time.perf_counter(), tree_cpu_s()
+        self.began = time.perf_counter()
 
     def read(self) -> tuple[float, float]:
         """Seconds, and seconds of processor time, when the device has done all it was given."""
         synchronize(self.device)
-        return time.perf_counter() - self.began, tree_cpu_s() - self.cpu_began
+        spent = time.perf_counter() - self.began
+        return spent, tree_cpu_s() - self.cpu_began
+
+
+def settle() -> None:
+    """Until nothing works in the background: workers fill their queues at somebody else's cost."""
+    for _ in range(MAX_LOOKS):
+        before = tree_cpu_s()
+        time.sleep(LOOK_S)
+        if tree_cpu_s() - before < IDLE_SHARE * LOOK_S:
+            return
 
 
 def synchronize(device: "torch.device | None") -> None:

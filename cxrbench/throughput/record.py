@@ -49,9 +49,14 @@ def read_record(path: Path, bench: str) -> Record:
         raise DataError("not a benchmark's record", got=path, do="give a file that --out wrote") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("rows"), list):
         raise DataError("not a benchmark's record", got=path, do="give a file that --out wrote")
-    if record["bench"] != bench:
-        raise UsageError("a record of another benchmark", got=f"{path}: {record['bench']}", allowed=bench)
+    if record.get("bench") != bench:
+        raise UsageError("a record of another benchmark", got=f"{path}: {record.get('bench')}", allowed=bench)
     return record
+
+
+def as_json(value: Any) -> Any:
+    """As it comes back from a file."""
+    return json.loads(json.dumps(value))
 
 
 def name_of(case: Mapping[str, Any]) -> str:
@@ -62,9 +67,10 @@ def against(record: Record, before: Record, figure: str = "images_per_s") -> lis
     """Line by line, how the cases that both have compare; and first, what makes the comparison doubtful."""
     theirs = {name_of(row["case"]): row for row in before["rows"]}
     lines = [
-        f"another {name} then: {before['environment'].get(name)}"
-        for name in SAME
-        if before["environment"].get(name) != record["environment"][name]
+        f"another {name} then: {before[where].get(name)}"
+        for where, names in (("environment", SAME), ("settings", record["settings"]))
+        for name in names
+        if before[where].get(name) != as_json(record[where][name])
     ]
     for row in record["rows"]:
         name = name_of(row["case"])

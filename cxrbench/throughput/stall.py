@@ -6,15 +6,17 @@ accelerator's utilisation, is real / ceiling. What real loses against the ceilin
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import torch
 
 from cxrbench.batch import Batch, Loader
-from cxrbench.throughput.clock import Stopwatch
+from cxrbench.throughput.clock import Stopwatch, settle
 from cxrbench.throughput.spread import Figures, interval, spread
 
 CEILING, COPIED, CACHED, COLD, REAL = "ceiling", "copied", "cached", "cold", "real"
@@ -37,8 +39,22 @@ class Way:
     before: Callable[[], object] = lambda: None
 
 
-def endless(loader: Loader) -> Iterator[Batch]:
-    return itertools.chain.from_iterable(itertools.repeat(loader))
+class Endless:
+    """Epoch after epoch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.restart()
+
+    def restart(self) -> None:
+        """At the beginning of an epoch: whatever was made ahead is gone."""
+        self.batches = itertools.chain.from_iterable(itertools.repeat(self.loader))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self.batches)
 
 
 def moved(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
@@ -64,6 +80,7 @@ class Pace:
 
 
 def time_way(way: Way, step: Step, device: torch.device, seconds: float) -> Figures:
+    settle()  # else this way pays for what another's loader makes ahead
     way.before()
     for batch in itertools.islice(way.batches, way.skip):
         step(batch)
@@ -96,31 +113,26 @@ def rounds(
     return found
 
 
-def measure(
-    ways: Mapping[str, Way], step: Step, device: torch.device, turns: int, seconds: float, say: Callable[[str], None]
-) -> tuple[list[Round], list[Round]]:
-    """The real way as it is found, beside the ceiling; only then the others, which change what is found."""
-    for _ in range(LEAST_STEPS):  # the network warms up
-        step(next(ways[CEILING].batches))
-    first = {name: ways[name] for name in (REAL, CEILING)}
-    rest = {name: way for name, way in ways.items() if name != REAL}
-    return rounds(first, step, device, turns, seconds, say), rounds(rest, step, device, turns, seconds, say)
+def warm_up(way: Way, step: Step) -> None:
+    for batch in itertools.islice(way.batches, LEAST_STEPS):
+        step(batch)
 
 
 def analyse(real: list[Round], others: list[Round]) -> dict[str, Any]:
     """AU of each way with its interval; what a second of training goes to; and which of it holds it back."""
     turns = {REAL: utilisations(real, REAL)}
     turns |= {name: utilisations(others, name) for name in (COPIED, CACHED, COLD) if name in others[0]}
-    au = {name: {**spread(each), "interval": interval(each)} for name, each in turns.items()}
-    # Seconds for what the ceiling does in one. A way that was not taken costs nothing more than the nearer one.
-    needed = {CEILING: 1.0} | {name: 1 / each["median"] for name, each in au.items()}
-    needed.setdefault(COPIED, 1.0)
-    lost = {name: max(0.0, needed[far] - needed[near]) for name, (far, near) in LOSSES.items()}
-    total, told = max(0.0, needed[REAL] - 1), sum(lost.values())
-    shares = {name: (total * each / told if told else 0.0) / (1 + total) for name, each in lost.items()}
-    worst = max(shares, key=lambda name: shares[name])
-    bound = "compute" if au[REAL]["median"] >= GOOD else worst
-    return {"au": au, "shares": {"compute": 1 / (1 + total), **shares}, "bound": BOUND[bound]}
+    au = {name: {**spread(each), "mean": mean(each), "interval": interval(each)} for name, each in turns.items()}
+    # Seconds for what the ceiling does in one: a nearer way needs no more than a farther one. Of ways that were not
+    # taken, copied costs nothing (there is nothing to copy), and cached what real does (nothing to fetch).
+    needed = {CEILING: 1.0, COPIED: 1.0, CACHED: math.inf} | {name: 1 / each["mean"] for name, each in au.items()}
+    most = math.inf
+    for name in (REAL, CACHED, COPIED, CEILING):
+        needed[name] = most = min(most, max(1.0, needed[name]))
+    shares = {stage: (needed[far] - needed[near]) / needed[REAL] for stage, (far, near) in LOSSES.items()}
+    worst = max(shares, key=lambda stage: shares[stage])
+    bound = "compute" if au[REAL]["mean"] >= GOOD else worst
+    return {"au": au, "shares": {"compute": 1 / needed[REAL], **shares}, "bound": BOUND[bound]}
 
 
 def utilisations(found: list[Round], name: str) -> list[float]:

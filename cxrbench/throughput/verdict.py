@@ -30,7 +30,7 @@ def found(analysis: Mapping[str, Any], cures: Sequence[Mapping[str, Any]], num_t
     best = max(cures, key=lambda cure: cure["expected"], default=None)
     if best is None:
         return [*lines, "no cure was tried"]
-    if best["expected"] < min(GOOD, au["median"] + GAIN):
+    if best["expected"] < min(GOOD, au["mean"] + GAIN):
         return [*lines, f"nothing that was tried does better; the best: {words_of(best, num_tried)}"]
     return [*lines, f"use {words_of(best, num_tried)}"]
 
@@ -52,6 +52,6 @@ def words_of(cure: Mapping[str, Any], num_tried: int) -> str:
 
 def ranged_au(au: Mapping[str, Any]) -> str:
     if au["interval"] is None:
-        return f"{au['median']:.3f}"
+        return f"{au['mean']:.3f}"
     low, high = au["interval"]
-    return f"{au['median']:.3f} ({low:.3f} to {high:.3f})"
+    return f"{au['mean']:.3f} ({low:.3f} to {high:.3f})"

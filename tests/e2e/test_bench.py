@@ -59,9 +59,14 @@ def test_other_pixels_are_a_failure(work, monkeypatch, capsys):
         for images, ids in batches(self, epoch, first):
             yield images // 2 + 20, ids
 
-    monkeypatch.setattr(Dali, "batches", brighter)
-    assert bench("loaders", *LOADERS, "--encodings", "npy", "--views", "center", "--work", work) == 1
-    assert "failed: dali npy 64 center 2 8: other pixels than resident npy 64 center" in capsys.readouterr().err
+    def flipped(self, epoch, first):
+        for images, ids in batches(self, epoch, first):
+            yield images.flip(-1), ids
+
+    for change in (brighter, flipped):
+        monkeypatch.setattr(Dali, "batches", change)
+        assert bench("loaders", *LOADERS, "--encodings", "npy", "--views", "center", "--work", work) == 1
+        assert "failed: dali npy 64 center 2 8: other pixels than resident npy 64 center" in capsys.readouterr().err
 
 
 def test_what_cannot_be_asked_of_a_size_is_named_and_the_rest_is_measured(work, capsys):
@@ -120,11 +125,11 @@ def test_slow_decoding_is_found_and_its_cure(work, tmp_path, monkeypatch, capsys
     slow_down(monkeypatch, lambda: True)
     record = stalled(work, tmp_path)
     assert record["bound"] == "decode-bound"
-    assert record["au"]["real"]["median"] < 0.6
+    assert record["au"]["real"]["mean"] < 0.6
     first, second, *_ = record["verdict"]
     assert first.startswith("decode-bound: AU 0.")
     best = max(record["cures"], key=lambda cure: cure["expected"])
-    assert best["expected"] > record["au"]["real"]["median"]
+    assert best["expected"] > record["au"]["real"]["mean"]
     assert f"--size 64 --encoding {best['encoding']} (cxrbench shard) and --loader {best['loader']}" in second
     assert record["verdict"] == capsys.readouterr().out.splitlines()[-len(record["verdict"]) :]
     assert {row["case"]["way"] for row in record["rows"]} >= {"real", "ceiling", "cached"}
@@ -135,21 +140,15 @@ def test_a_slow_disk_is_found(work, tmp_path, monkeypatch):
     slow_down(monkeypatch, lambda: state["is_cold"])
     monkeypatch.setattr(pages, "fetch", lambda _: state.update(is_cold=False))
     monkeypatch.setattr(pages, "drop", lambda _: state.update(is_cold=True))
-    monkeypatch.setattr(pages, "can_drop", lambda _: True)
-    record = stalled(work, tmp_path, "--no-cures")
+    monkeypatch.setattr(pages, "obstacle", lambda _: "")
+    record = stalled(work, tmp_path, "--no-cures", "--set", "train.batch=4")
     assert record["bound"] == "fetch-bound"
-    assert record["au"]["cold"]["median"] < record["au"]["cached"]["median"]
+    assert record["au"]["cold"]["mean"] < record["au"]["cached"]["mean"]
     assert record["verdict"][1] == "no cure was tried"
 
 
 def test_a_slow_network_is_found(work, tmp_path, monkeypatch):
-    train_step = benching.train_step
-
-    def slower(*args):
-        step = train_step(*args)
-        return lambda batch: (step(batch), time.sleep(5 * SLOW_S))
-
-    monkeypatch.setattr(benching, "train_step", slower)
+    monkeypatch.setattr(benching, "train_step", lambda *_: lambda _: time.sleep(2 * SLOW_S))
     record = stalled(work, tmp_path)
     assert record["bound"] == "compute-bound"
     assert record["cures"] == []
@@ -159,6 +158,33 @@ def test_what_is_larger_than_memory_is_measured_in_part(work, tmp_path, monkeypa
     monkeypatch.setattr(benching, "MEMORY_SHARE", 2e-6)  # of 24 GB 48 KB
     record = stalled(work, tmp_path, "--no-cures")
     assert {row["case"]["way"] for row in record["rows"]} >= {"real", "ceiling", "cached"}
+
+
+def test_a_cure_that_fails_is_named_and_the_analysis_stays(work, tmp_path, monkeypatch, capsys):
+    slow_down(monkeypatch, lambda: True)
+    out = tmp_path / "stall.json"
+    asked = (*SMALL, *NETWORK, "train.batch=51", "--loader", "dali", "--seconds", 0.2, "--work", work, "--out", out)
+    monkeypatch.setattr(benching, "too_large", lambda *_: "the images are 9.9 GiB, more than 60% of memory")
+    assert bench("stall", *asked) == 1
+    assert "resident: the loader resident has no room; got the images are 9.9 GiB" in capsys.readouterr().err
+    record = json.loads(out.read_text())
+    assert record["bound"] == "decode-bound"
+    assert {cure["loader"] for cure in record["cures"]} == {"dali"}
+
+
+def test_other_images_in_the_same_work_folder_are_other_images(tmp_path, capsys):
+    asked = ("loaders", *LOADERS, "--encodings", "npy", "--views", "center", "--work", tmp_path, "--json")
+    for px in (64, 96):
+        assert bench(*asked, "--phantom-size", px, "--sizes", "source") == 0
+        capsys.readouterr()
+    made = {path.name for path in tmp_path.glob("*-npy-*")}
+    assert made == {"phantoms-51-64-npy-source", "phantoms-51-96-npy-source"}
+
+
+@pytest.mark.parametrize("where", ["nowhere/r.json", "."])
+def test_an_output_that_could_not_be_is_refused_first(where, tmp_path, capsys):
+    assert bench("loaders", "--out", tmp_path / where) == 2
+    assert "--out names no file that could be" in capsys.readouterr().err
 
 
 def test_evaluation_is_measured_too(work, tmp_path):

@@ -23,7 +23,9 @@ def test_a_record_says_what_it_ran_on_and_comes_back_as_it_was(tmp_path):
     assert back["rows"][0]["images_per_s"]["median"] == 1.5
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 2, "rows": [], "bench": "loaders"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"format": 1}', '{"format": 2, "rows": [], "bench": "loaders"}', '"x"']
+)
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(DataError, match="not a benchmark's record; got .*r.json; give a file that --out wrote"):
@@ -50,3 +52,9 @@ def test_a_comparison_with_another_machine_says_so():
     then = record(dali=[100.0])
     then["environment"]["cpu"] = "an abacus"
     assert against(record(dali=[100.0]), then)[0] == "another cpu then: an abacus"
+
+
+def test_a_comparison_with_other_settings_says_so():
+    then = record(dali=[100.0])
+    then["settings"]["turns"] = 9
+    assert against(record(dali=[100.0]), then)[0] == "another turns then: 9"

@@ -8,7 +8,7 @@ import torch
 
 from cxrbench.batch import Batch
 from cxrbench.errors import DataError
-from cxrbench.throughput.loading import Case, deviation, time_loader, timed_epochs, word_sum
+from cxrbench.throughput.loading import Case, deviation, is_same, time_loader, timed_epochs, word_sum
 
 CPU = torch.device("cpu")
 SIZE, NUM = 4, 10
@@ -52,7 +52,7 @@ def test_figures_of_a_loader():
     assert figures["first_batch_s"] >= 0.01
     assert loader.closed
     assert pixels.ids.tolist() == list(range(NUM))
-    assert pixels.sums.tolist() == loader.images[:NUM].flatten(1).sum(1).tolist()
+    assert pixels.means == pytest.approx(loader.images[:NUM].double().mean((1, 2, 3)).numpy())
 
 
 def replaced(batch, **changes):
@@ -116,6 +116,16 @@ def test_deviation_is_in_levels():
     )
     assert deviation(pixels, others) == pytest.approx(wanted.mean().item(), abs=1e-3)
     assert deviation(pixels, pixels) == 0
+    assert is_same(pixels, pixels)
+    _, flipped = time_loader(case(Made(lambda *made: replaced(made[-1], images=made[-1].images.flip(-1)))), 0.001)
+    assert deviation(pixels, flipped) == 0  # which is why checksums are compared where pixels must be the same
+    assert not is_same(pixels, flipped)
+
+
+def test_black_images_are_refused_even_if_they_are_random():
+    black = Made(lambda *made: replaced(made[-1], images=made[-1].images * 0))
+    with pytest.raises(DataError, match="an image is one gray; got made"):
+        time_loader(case(black, is_random=True), 0.001)
 
 
 def test_measuring_costs_little_beside_reading_the_pixels():

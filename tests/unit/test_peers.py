@@ -201,8 +201,8 @@ def test_a_record_has_who_was_fair_and_lists_everybody_else_with_the_reason(peer
     assert "epoch 1" in record["problems"]["small cheat/later"]
     assert record["problems"]["small cheat/unready"] == "no room"
     assert "other pixels" in record["problems"]["small cheat/altered"]
-    assert set(record["ratios"]) == {"small ours/a over fair/a", "small ours/a over fair/b"}
-    assert record["targets"] == {"small ours/a over fair/b": 0.01}
+    best = f"small ours/a over {loader_rates.BEST}"
+    assert set(loader_rates.ratios(record["rows"])) == {"small ours/a over fair/a", "small ours/a over fair/b", best}
 
 
 def row(peer, rate):
@@ -210,12 +210,14 @@ def row(peer, rate):
 
 
 def test_ratios_are_of_our_best_and_of_what_has_a_target():
-    rows = [row("ours/resident-npy", 90), row("ours/dali-npy", 30), row("dali/plain", 10), row("ffcv", 60)]
+    rows = [row("ours/resident-npy", 90), row("ours/dali-npy", 30), row("dali/words", 10), row("ffcv", 60)]
     assert loader_rates.ratios(rows) == {
+        f"small ours/resident-npy over {loader_rates.BEST}": 1.5,
+        f"small ours/dali-npy over {loader_rates.BEST}": 0.5,
         "small ours/resident-npy over ours/dali-npy": 3,
-        "small ours/resident-npy over dali/plain": 9,
+        "small ours/resident-npy over dali/words": 9,
         "small ours/resident-npy over ffcv": 1.5,
-        "small ours/dali-npy over dali/plain": 3,
+        "small ours/dali-npy over dali/words": 3,
     }
     assert loader_rates.ratios(rows[2:]) == {}
 

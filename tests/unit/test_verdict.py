@@ -4,7 +4,7 @@ from cxrbench.throughput.verdict import verdict
 
 
 def au(median):
-    return {"median": median, "interval": (median - 0.004, median + 0.004)}
+    return {"mean": median, "interval": (median - 0.004, median + 0.004)}
 
 
 def analysis(bound, real, **shares):
@@ -46,9 +46,9 @@ def test_where_nothing_was_tried_it_says_so():
 
 
 def test_a_figure_that_does_not_repeat_says_so():
-    noisy = {"median": 0.99, "interval": (0.96, 1.02)}
+    noisy = {"mean": 0.99, "interval": (0.96, 1.02)}
     lines = verdict({"bound": "compute-bound", "au": {"real": noisy}, "shares": {}}, [], 64)
     assert lines[1:] == ["AU is known to 3.0 points only: more --turns, longer --seconds, or a quieter machine"]
-    once = {"median": 0.99, "interval": None}
+    once = {"mean": 0.99, "interval": None}
     lines = verdict({"bound": "compute-bound", "au": {"real": once}, "shares": {}}, [], 64)
     assert lines[1:] == ["one turn says nothing of how well AU repeats: more --turns"]
