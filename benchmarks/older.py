@@ -9,20 +9,6 @@ from benchmarks.markdown import asked, cell, table
 Record = Mapping[str, Any]
 
 
-def peers(record: Record) -> list[str]:
-    """Beside the fastest of ours."""
-    lines = []
-    for case, told in record["cases"].items():
-        rows, ratios = told["peers"], told["ratios"]
-        best = max((name for name in rows if name.startswith("ours")), key=lambda name: rows[name]["images_per_s"])
-        for name, row in sorted(rows.items(), key=lambda pair: -pair[1]["images_per_s"]):
-            ratio = ratios.get(f"{best} over {name}")
-            figures = [cell(row[key], digits) for key, digits in (("images_per_s", 0), ("cpu_ms_per_image", 2))]
-            lines.append([case, name, *figures, cell(ratio, 2)])
-    skipped = [f"- left out: {name}: {reason}" for name, reason in record["skipped"].items()]
-    return [*table(["case", "loader", "images/s", "CPU ms an image", "times as fast is ours"], lines), *skipped]
-
-
 def shard_rates(record: Record) -> list[str]:
     """`decoder` is decoding and resizing alone, on one core."""
     ratios, targets, cpu_ms = record["ratios"], record["targets"], record["cpu_ms_per_image"]
@@ -125,7 +111,6 @@ def phantoms(record: Record) -> list[str]:
 
 
 OLDER: Mapping[str, Callable[[Record], list[str]]] = {
-    "loader-rates": peers,
     "phantoms": phantoms,
     "predict": predict,
     "resident-start": resident_start,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.gpu.runner import ROOT, Step
+from cxrbench.commands.shard import ENCODING_NAMES
 
 PREPARED = ("prepare",)
 REAL, PEERS, RESULT = "{real}", "{peers}", "{result}"
@@ -33,6 +34,8 @@ DATA = ("--data", "{work}/shards")
 DRAWN = "{work}/phantoms-6000-128"
 PREDICT = ("--run", "{work}/run", *DATA, "--images", f"{DRAWN}/images")
 BESIDE = ("--images", f"{REAL}/images", "--beside", "{work}/phantoms-64-1024/images")
+SIZES = ("--sizes", "256", "512", "source")
+EVERY_ENCODING = ("--loaders", "dali", "--views", "center", *SIZES, "--encodings", *ENCODING_NAMES)
 SHARDED = ("--images", "6000", "--repeats", "2", "--json")
 NETWORKS = ("--archs", "densenet121", "resnet50", "--modes", "train", "eval", "--batches", "16")
 SEEN_SMALL = ("view.resize=72", "view.crop=64", "train.batch=32")  # by a network that a CPU can train
@@ -45,6 +48,7 @@ STEPS = (
     Step("encodings", bench("encodings", *WORK), 20),
     Step("encodings-real", bench("encodings", *WORK, *BESIDE), 40, needs=PREPARED),
     Step("loaders", bench("loaders", *WORK), 40),
+    Step("loaders-encodings", bench("loaders", *WORK, *EVERY_ENCODING), 30),
     Step("peers", module("loader_rates", "--peers", PEERS), 120),
     Step("phantoms", module("phantom_like_nih", "--real", f"{REAL}/images", "--json"), 10),
     Step("predict", module("predict_rates", *PREDICT), 10, needs=PREPARED),

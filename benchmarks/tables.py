@@ -138,9 +138,9 @@ SHAPES: Mapping[str, Callable[[Record], list[str]]] = {
     "peers": of_peers,
     "cases": of_cases,
     "encodings-real": of_record,
+    "loaders-encodings": of_record,
     "stall-npy": of_record,
 }
-STEP_OF = {"loader-rates": "peers"}  # where the step of scripts/bench has another name
 
 
 def benchmark_of(name: str) -> str:
@@ -159,7 +159,7 @@ def measured_on(record: Record, benchmark: str) -> str:
         f"Python {told['python']}, torch {told['packages']['torch']}",
         f"{version}{', ' * bool(date)}{date}",
     )
-    return f"*{'; '.join(parts)}. `scripts/bench --only {STEP_OF.get(benchmark, benchmark)}` measures it again.*"
+    return f"*{'; '.join(parts)}. `scripts/bench --only {benchmark}` measures it again.*"
 
 
 def committed(id: str, dirty: bool, **_: Any) -> str:  # noqa: A002 - pytest-benchmark's names
@@ -177,7 +177,7 @@ def of_steps() -> str:
     machines: dict[str, list[str]] = {}
     for path in sorted(RESULTS.glob("*.json")):
         benchmark = benchmark_of(path.stem)
-        machines.setdefault(STEP_OF.get(benchmark, benchmark), []).append(path.stem.removeprefix(f"{benchmark}-"))
+        machines.setdefault(benchmark, []).append(path.stem.removeprefix(f"{benchmark}-"))
     lines = [
         [step.name, f"`python {' '.join(step.argv)}`", ", ".join(machines.get(step.name, []))]
         for step in STEPS

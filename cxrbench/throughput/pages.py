@@ -58,7 +58,7 @@ def obstacle(path: Path) -> str:
         return "this system does not take the advice to drop a file from memory"
     if not is_told(path):
         return "the system tells only who may write a file what of it is in memory"
-    return "this file system keeps its files in memory" if drop([path]) > STAYS else ""
+    return "the file stays in memory, mapped or on a file system in memory" if drop([path]) > STAYS else ""
 
 
 def is_told(path: Path) -> bool:
