@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import cxrbench
 from benchmarks.gpu.step import answer, in_child
@@ -68,6 +69,7 @@ def rank(
     name: str, source: str, shards: str, size: str, seconds: str, threads: str, number: str, world: str
 ) -> Figures:
     """In a process of its own: ready when warm, and off when all are."""
+    torch.set_num_threads(int(threads))  # which `resident` gathers with
     data, views = cxrbench.open(shards, str(Source(Path(source)).split)), ViewConfig(crop=int(size) * 7 // 8)
     loader = data.loader(
         PART, BATCH, "train", name, "cpu", views=views, threads=int(threads), rank=int(number), world=int(world)
