@@ -42,6 +42,7 @@ class Matrix:
         crossed = itertools.product(self.loaders, self.encodings, self.sizes, self.views, self.threads, self.batches)
         cases = [dict(zip(names, values, strict=True)) for values in crossed]
         for case in cases:
+            case["size"] = case["size"] or SOURCE
             if case["loader"] == FOLDER:  # reads no shards
                 case["encoding"] = SOURCE
         return list({name_of(case): case for case in cases}.values())
@@ -65,7 +66,8 @@ def measure(
     pixels: dict[str, Pixels] = {}
     timed: dict[str, Callable[[], Figures]] = {}
     for name, case in cases.items():
-        key = (matrix.encodings[0] if case["encoding"] == SOURCE else case["encoding"], case["size"])
+        encoding = matrix.encodings[0] if case["encoding"] == SOURCE else case["encoding"]
+        key = encoding, 0 if case["size"] == SOURCE else case["size"]
         try:
             if key not in made:
                 made[key] = opened(convert(source, shards_of(source, work, *key), *key, workers), source)
@@ -83,7 +85,7 @@ def why_wrong(row: Mapping[str, Any], views: ViewConfig) -> str:
     if "like" not in row or row["exact"]:
         return ""
     case = row["case"]
-    is_resized = views.resize and not 0 < case["size"] <= views.resize
+    is_resized = views.resize and (case["size"] == SOURCE or case["size"] > views.resize)
     encodings = [ENCODINGS[name] for name in (case["encoding"], row["like_encoding"]) if name != SOURCE]
     allowed = TOLERANCE if is_resized or not all(each.lossless for each in encodings) else 0
     if allowed and row["deviation"] <= allowed:

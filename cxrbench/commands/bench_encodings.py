@@ -99,7 +99,9 @@ def read_sets(args: argparse.Namespace) -> "dict[str, list[np.ndarray]]":
 
 def settings_of(args: argparse.Namespace, sets: "dict[str, list[np.ndarray]]") -> dict[str, Any]:
     drawn = {} if args.images else {"phantom_size": args.phantom_size}
-    given = {name: [str(path) for path in paths] for name in ("images", "beside") if (paths := getattr(args, name))}
+    given = {
+        name: [path.resolve().name for path in paths] for name in ("images", "beside") if (paths := getattr(args, name))
+    }
     counts = {name: len(images) for name, images in sets.items()}
     return {**given, **drawn, "counts": counts, "turns": args.turns, "seconds": args.seconds, "within": args.within}
 

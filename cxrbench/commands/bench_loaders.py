@@ -95,7 +95,7 @@ def source_of(args: argparse.Namespace, work: Path) -> Any:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     names = ("limit",) if args.data else ("phantoms", "phantom_size")
-    data = {"data": str(args.data)} if args.data else {}
+    data = {"data": args.data.resolve().name} if args.data else {}
     return {**data, **{name: getattr(args, name) for name in (*names, "turns", "seconds", "device")}}
 
 

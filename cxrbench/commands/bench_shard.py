@@ -94,7 +94,11 @@ def sample_of(args: argparse.Namespace, work: Path) -> "Sample":
 
 
 def settings_of(args: argparse.Namespace, sample: "Sample") -> dict[str, Any]:
-    given = {"images": [str(path) for path in args.images]} if args.images else {"phantom_size": args.phantom_size}
+    given = (
+        {"images": [path.resolve().name for path in args.images]}
+        if args.images
+        else {"phantom_size": args.phantom_size}
+    )
     return {**given, "count": len(sample.table), "turns": args.turns, "seconds": args.seconds}
 
 

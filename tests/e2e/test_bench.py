@@ -97,6 +97,7 @@ def test_a_data_sets_own_images_are_measured(training_set, capsys):
     assert bench("loaders", *LOADERS[len(SMALL) :], *asked, "--turns", 1) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["settings"]["limit"] == 40
+    assert record["settings"]["data"] == training_set.name  # a record is for others, who have no such folder
     assert {row["case"]["encoding"] for row in record["rows"]} == {"png"}
 
 
