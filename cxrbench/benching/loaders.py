@@ -71,6 +71,7 @@ def measure(
         try:
             if key not in made:
                 made[key] = opened(convert(source, shards_of(source, work, *key), *key, workers), source)
+            refuse_enlarged(made[key], key[1])
             timed[name] = timer(case, made[key], source, timing, pixels, name)
         except CxrError as error:
             refused[name] = str(error)
@@ -91,6 +92,12 @@ def why_wrong(row: Mapping[str, Any], views: ViewConfig) -> str:
     if allowed and row["deviation"] <= allowed:
         return ""
     return f"other pixels than {row['like']}; got means apart by {row['deviation']:.3f} levels, allowed {allowed}"
+
+
+def refuse_enlarged(data: Data, size_px: int) -> None:
+    smallest = int(data.opened.samples[["source_width", "source_height"]].min().min())
+    if size_px > smallest:
+        raise UsageError("images smaller than the shards' size", got=f"{smallest} pixels", do="give --sizes source")
 
 
 def opened(folder: Path, source: Source) -> Data:

@@ -104,7 +104,8 @@ def convert(source: Source, out: Path, encoding: str, size_px: int, workers: int
     job = shard.prepare(table, [source.images], out, options, sha256_of(source.labels), workers, nothing)
     shard.convert_shards(job, workers, nothing)
     if bad := shard.bad_images(job):
-        raise DataError("images are bad", got=f"{len(bad)}, such as {': '.join(bad[0])}")
+        do = "choose another encoding, or repair them"
+        raise DataError("not every image can be stored so", got=f"{len(bad)}, such as {': '.join(bad[0])}", do=do)
     shard.finalise(job)
     return out
 

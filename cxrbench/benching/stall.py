@@ -144,7 +144,9 @@ def nearer(asked: Asked, loader: FeedLoader, kept: Sequence[Batch], notes: list[
     if reason := pages.obstacle(files[0]):
         notes.append(f"no cold page cache: {reason}")
     elif (most := len(loader) - skip) < LEAST_STEPS:
-        notes.append(f"no cold page cache: too few images; {len(loader)} batches, of which {skip} are made ahead")
+        notes.append(
+            f"no cold page cache: too few images; an epoch's batches are {len(loader)}, those made ahead {skip}"
+        )
     else:
 
         def drop() -> None:

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             name, help=about, description=module.__doc__, formatter_class=parser.formatter_class, allow_abbrev=False
         )
         module.add_arguments(sub)
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        sub.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
         sub.set_defaults(measure=module.run)
 
 
@@ -79,10 +81,13 @@ def finish(args: argparse.Namespace, record: "Record", lines: Sequence[str], bef
     from cxrbench.throughput.record import against, save_record
 
     compared = against(record, before) if before else []
+    lines = lines if record["rows"] else []
+    caution = ["", "one turn: no word on how well these figures repeat"] * bool(lines and args.turns == 1)
     if args.json:
         print(json.dumps({**record, "against": compared} if before else record, indent=1))
     else:
-        print("\n".join([*lines, *["", f"to {args.against}:", *compared] * bool(before)]), flush=True)
+        told = [*lines, *caution, *["", f"to {args.against}:", *compared] * bool(before)]
+        print("\n".join(told), end="\n" * bool(told), flush=True)
     if args.out:
         save_record(record, args.out)
     problems: Mapping[str, Any] = record["problems"]

@@ -52,7 +52,12 @@ def resize(text: str) -> int:
 def add_sample(parser: argparse.ArgumentParser) -> None:
     """Whose images: a data set's, or phantoms."""
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made (default: phantoms)")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a data set that cxrbench shard made, whose images as it holds them are taken (default: phantoms)",
+    )
     add("--limit", type=positive, default=1024, metavar="N", help="take so many of its images (1024)")
     add("--phantoms", type=positive, default=512, metavar="N", help="without --data: draw so many, at least 51 (512)")
     add("--phantom-size", type=phantom_size, default=1024, metavar="PX", help="and so large (1024)")
@@ -88,7 +93,7 @@ def source_of(args: argparse.Namespace, work: Path) -> Any:
     from cxrbench.environment import usable_cores
 
     if args.data is None:
-        complain(f"drawing {args.phantoms} phantoms of {args.phantom_size} pixels")
+        complain(f"images: {args.phantoms} phantoms of {args.phantom_size} pixels")
         return phantoms(work, args.phantoms, args.phantom_size, usable_cores())
     return sample_of(open_data(args.data, DataConfig(split="image")), args.limit, work)
 

@@ -3,7 +3,8 @@
 The same steps of the same network, with batches from nearer and nearer: from the loader as it is found (real), from
 the loader with its files dropped from the page cache (cold) and with all of them in it (cached), from the host's memory
 (copied), and on the device already (ceiling). AU, the accelerator's utilisation, is real / ceiling. Where that is less
-than 0.97, other loaders and encodings are tried on some of the images, and the verdict names the best.
+than 0.97, other loaders and encodings are tried on some of the images, and the verdict names the best. A turn takes at
+least three steps, after those that use up what was made ahead: with large batches on a CPU, minutes.
 """
 
 import argparse

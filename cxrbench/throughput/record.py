@@ -54,6 +54,16 @@ def read_record(path: Path, bench: str) -> Record:
     return record
 
 
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of settings by their whole names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= (
+            {f"{name}.{key}": each for key, each in flat(value).items()} if isinstance(value, dict) else {name: value}
+        )
+    return found
+
+
 def as_json(value: Any) -> Any:
     """As it comes back from a file."""
     return json.loads(json.dumps(value))
@@ -66,11 +76,15 @@ def name_of(case: Mapping[str, Any]) -> str:
 def against(record: Record, before: Record, figure: str = "images_per_s") -> list[str]:
     """Line by line, how the cases that both have compare; and first, what makes the comparison doubtful."""
     theirs = {name_of(row["case"]): row for row in before["rows"]}
+    places = [
+        (before["environment"], {name: record["environment"][name] for name in SAME}),
+        (flat(before["settings"]), flat(as_json(record["settings"]))),
+    ]
     lines = [
-        f"another {name} then: {before[where].get(name)}"
-        for where, names in (("environment", SAME), ("settings", record["settings"]))
-        for name in names
-        if before[where].get(name) != as_json(record[where][name])
+        f"another {name} then: {then.get(name)}"
+        for then, now in places
+        for name, value in now.items()
+        if then.get(name) != value
     ]
     for row in record["rows"]:
         name = name_of(row["case"])

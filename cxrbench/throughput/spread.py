@@ -44,7 +44,6 @@ def in_turn(
             except CxrError as error:
                 problems[name] = str(error)
                 told.pop(name, None)
-                say(f"{name}: {error}")
                 continue
             told.setdefault(name, []).append(figures)
             say(f"{turn + 1}/{turns} {name}: {figures.get('images_per_s', math.nan):,.0f} images/s")

@@ -11,13 +11,27 @@ LOST = {
     "prepare": "reading and decoding images that are in memory already",
     "fetch": "waiting for the disk",
 }
-REPEATS = 0.005
+REPEATS, UNCLEAR = 0.005, 0.1
+IMPOSSIBLE = 1.15  # times the ceiling
 GAIN = 0.02  # of AU: less is not worth converting for
 
 
 def verdict(analysis: Mapping[str, Any], cures: Sequence[Mapping[str, Any]], num_tried: int) -> list[str]:
     """Lines; the first begins with what it is bound by."""
+    if is_unclear(analysis["au"]):
+        au = ranged_au(analysis["au"][REAL])
+        return [f"can't tell: AU {au}; the turns differ too much: more of them, longer ones, or a quieter machine"]
     return [*found(analysis, cures, num_tried), *doubt(analysis["au"][REAL])]
+
+
+def is_unclear(au: Mapping[str, Mapping[str, Any]]) -> bool:
+    """A way that beats the ceiling, or an AU that may be anything."""
+    return any(each["mean"] > IMPOSSIBLE for each in au.values()) or half_width(au[REAL]) > UNCLEAR
+
+
+def half_width(au: Mapping[str, Any]) -> float:
+    low, high = au["interval"] or (0.0, 0.0)
+    return float(high - low) / 2
 
 
 def found(analysis: Mapping[str, Any], cures: Sequence[Mapping[str, Any]], num_tried: int) -> list[str]:
@@ -39,10 +53,11 @@ def doubt(au: Mapping[str, Any]) -> list[str]:
     """What a quiet machine repeats."""
     if au["interval"] is None:
         return ["one turn says nothing of how well AU repeats: more --turns"]
-    half = (au["interval"][1] - au["interval"][0]) / 2
-    if half <= REPEATS:
+    if half_width(au) <= REPEATS:
         return []
-    return [f"AU is known to {100 * half:.1f} points only: more --turns, longer --seconds, or a quieter machine"]
+    return [
+        f"AU is known to {100 * half_width(au):.1f} points only: more --turns, longer --seconds, or a quieter machine"
+    ]
 
 
 def words_of(cure: Mapping[str, Any], num_tried: int) -> str:

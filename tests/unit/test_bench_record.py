@@ -56,5 +56,8 @@ def test_a_comparison_with_another_machine_says_so():
 
 def test_a_comparison_with_other_settings_says_so():
     then = record(dali=[100.0])
-    then["settings"]["turns"] = 9
-    assert against(record(dali=[100.0]), then)[0] == "another turns then: 9"
+    then["settings"] = {"turns": 9, "run": {"arch": "resnet18", "batch": 8}}
+    now = record(dali=[100.0])
+    now["settings"] = {"turns": 2, "run": {"arch": "densenet121", "batch": 8}}
+    assert against(now, then)[:2] == ["another turns then: 9", "another run.arch then: resnet18"]
+    assert len(against(now, then)) == 3

@@ -52,3 +52,15 @@ def test_a_figure_that_does_not_repeat_says_so():
     once = {"mean": 0.99, "interval": None}
     lines = verdict({"bound": "compute-bound", "au": {"real": once}, "shares": {}}, [], 64)
     assert lines[1:] == ["one turn says nothing of how well AU repeats: more --turns"]
+
+
+@pytest.mark.parametrize(
+    "au",
+    [
+        {"real": {"mean": 1.0, "interval": None}, "cached": {"mean": 9.6, "interval": None}},
+        {"real": {"mean": 0.66, "interval": (0.2, 1.12)}},
+    ],
+)
+def test_figures_that_cannot_be_give_no_verdict(au):
+    (line,) = verdict({"bound": "fetch-bound", "au": au, "shares": {"fetch": 0.3}}, [cure("dali", 0.9)], 64)
+    assert line.startswith("can't tell: AU ")
