@@ -13,7 +13,7 @@ from tests.conftest import Run
 def test_the_verbs_are_frozen():
     """Scripts depend on them; a change belongs in the changelog."""
     before_training = ["doctor", "synth", "audit", "split", "shard", "verify", "info"]
-    assert list(cli.VERBS) == [*before_training, *["train", "eval", "score", "predict"]]
+    assert list(cli.VERBS) == [*before_training, *["train", "eval", "score", "predict", "bench"]]
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
