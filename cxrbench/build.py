@@ -91,13 +91,18 @@ def network(config: RunConfig, setting: Setting) -> tuple[Classifier, Loaded]:
     findings = setting.data.findings
     model, loaded = build_model(config.model, len(findings), config.train.seed, config.view.crop)
     model = cast(Classifier, sync(config, model, setting.world))
-    apply_regime(model, config.regime)
-    model.to(setting.world.device)
-    if config.train.channels_last:
-        model.to(memory_format=torch.channels_last)
+    place(config, model, setting.world.device)
     if config.train.compile:
         model.compile()
     return model, loaded
+
+
+def place(config: RunConfig, model: Classifier, device: torch.device) -> None:
+    """On the device, in its layout; what does not learn stands still."""
+    apply_regime(model, config.regime)
+    model.to(device)
+    if config.train.channels_last:
+        model.to(memory_format=torch.channels_last)
 
 
 def images_of(config: RunConfig, setting: Setting, part: str, view: str, batch: int, shuffle: bool) -> FeedLoader:

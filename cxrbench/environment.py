@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -166,13 +167,17 @@ def read_gpus() -> dict[str, Any]:
         return nothing | {"error": str(error)} | read_nvidia_smi()
 
 
+def call_nvml(library: Any, name: str, *args: object) -> None:
+    """Raises OSError where NVML reports an error."""
+    status = getattr(library, name)(*args)
+    if status != 0:
+        raise OSError(f"{name} failed with NVML error {status}")
+
+
 def read_nvml(library: Any) -> dict[str, Any]:  # Any: a ctypes library has the functions that its file exports
     """NVML without a dependency. Raises OSError where NVML reports an error, as it does beside a broken driver."""
 
-    def call(name: str, *args: object) -> None:
-        status = getattr(library, name)(*args)
-        if status != 0:
-            raise OSError(f"{name} failed with NVML error {status}")
+    call = partial(call_nvml, library)
 
     def text(name: str, *args: object) -> str:
         buffer = ctypes.create_string_buffer(NVML_TEXT_BYTES)

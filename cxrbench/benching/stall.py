@@ -86,6 +86,9 @@ class Found:
     cures: list[Cure] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
 
+    def analysis(self) -> dict[str, Any]:
+        return analyse(self.real, self.others)
+
     @property
     def fits(self) -> bool:
         """Into memory: from the second epoch on, nothing comes from the disk."""
@@ -107,7 +110,7 @@ def measured(asked: Asked, folder: Path | None, sample: Callable[[], Source], wo
     build = train_step if asked.view == TRAIN else eval_step
     step = build(config, len(data.findings), asked.device)
     found = take_apart(asked, data, step, work)
-    if asked.with_cures and analyse(found.real, found.others)["bound"] != BOUND["compute"]:
+    if asked.with_cures and found.analysis()["bound"] != BOUND["compute"]:
         try_cures(asked, found, data, source or sample(), step, work)
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from cxrbench.batch import Batch
+from cxrbench.build import place
 from cxrbench.config import RunConfig
 from cxrbench.engine.distributed import alone
 from cxrbench.engine.optimizer import build_optimizer
@@ -15,7 +16,7 @@ from cxrbench.models.classifier import Classifier
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import WHITE
 from cxrbench.models.losses import build_loss
-from cxrbench.models.regimes import apply_regime, parameter_groups, train_mode
+from cxrbench.models.regimes import parameter_groups, train_mode
 from cxrbench.models.registry import build_model
 
 Step = Callable[[Batch], None]
@@ -55,10 +56,7 @@ def eval_step(config: RunConfig, num_findings: int, device: torch.device) -> Ste
 def placed(config: RunConfig, num_findings: int, device: torch.device) -> Classifier:
     """On its device, of its regime, and compiled if asked to: for one size of batch, however many are measured."""
     model, _ = build_model(config.model, num_findings, config.train.seed, config.view.crop)
-    apply_regime(model, config.regime)
-    model.to(device)
-    if config.train.channels_last:
-        model.to(memory_format=torch.channels_last)
+    place(config, model, device)
     if config.train.compile:
         model.compile(dynamic=False)
     return model

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from cxrbench.benching.conversion import Case, measure, row_of
     from cxrbench.benching.samples import scratch
     from cxrbench.errors import UsageError
-    from cxrbench.throughput.record import new_record
+    from cxrbench.throughput.record import name_of, new_record
     from cxrbench.throughput.spread import in_turn
 
     if bool(args.images) != bool(args.labels):
@@ -71,15 +71,11 @@ def run(args: argparse.Namespace) -> int:
     ]
     with scratch(args.work) as work:
         sample = sample_of(args, work)
-        cases = {name_of(case): (lambda case=case: measure(sample, case, work, args.seconds)) for case in asked}
+        cases = {name_of(case.row): (lambda case=case: measure(sample, case, work, args.seconds)) for case in asked}
         told, problems = in_turn(cases, args.turns, complain)
-    rows = [row_of(case, told[name_of(case)], len(sample.table)) for case in asked if name_of(case) in told]
+    rows = [row_of(case, told[name_of(case.row)], len(sample.table)) for case in asked if name_of(case.row) in told]
     record = new_record("shard", settings_of(args, sample), rows, problems)
     return finish(args, record, table(rows), before)
-
-
-def name_of(case: Any) -> str:
-    return " ".join(map(str, case.row.values()))
 
 
 def sample_of(args: argparse.Namespace, work: Path) -> "Sample":

@@ -12,7 +12,7 @@ from typing import Any
 
 from cxrbench.commands.bench import add_measuring, begin, complain, finish
 from cxrbench.commands.bench_loaders import add_sample, settings_of, source_of
-from cxrbench.commands.options import READING, add_device, add_loader_images
+from cxrbench.commands.options import READING, add_device, add_loader_images, add_settings, given_settings
 
 # Short forms of settings; --set reaches all others.
 SHORT = {
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sample(parser)
     add_loader_images(parser)
     add("--recipe", metavar="NAME|FILE", help="the run's recipe (docs/config.md)")
-    for name, (setting, letter, meaning) in SHORT.items():
-        add(f"--{name}", metavar=letter, help=f"{meaning} (--set {setting}=)")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting, as train.batch=256")
+    add_settings(parser, SHORT, "train.batch=256")
     add("--view", choices=("train", "center", "tencrop"), default="train", help="training, or evaluation (train)")
     add("--no-cures", action="store_true", help="only say what it is bound by")
     add_device(parser)
@@ -56,12 +54,10 @@ def order_of(args: argparse.Namespace, config: Any) -> Any:
 
 
 def config_of(args: argparse.Namespace) -> Any:
-    from cxrbench.config import RunConfig, assigned, load_recipe, override
+    from cxrbench.config import RunConfig, load_recipe, override
 
     start = load_recipe(args.recipe) if args.recipe else RunConfig()
-    options = {setting: getattr(args, name) for name, (setting, *_) in SHORT.items()}
-    given = {name: value for name, value in options.items() if value is not None}
-    config = override(start, {"model.weights": "none"} | given | assigned(args.set))
+    config = override(start, {"model.weights": "none"} | given_settings(args, SHORT))
     return override(config, {"regime.name": "full"}) if config.regime.name == "all" else config
 
 
@@ -70,10 +66,10 @@ def new_record(args: argparse.Namespace, config: Any, found: Any) -> dict[str, A
 
     from cxrbench.throughput import record
     from cxrbench.throughput.spread import together
-    from cxrbench.throughput.stall import REAL, analyse
+    from cxrbench.throughput.stall import REAL
     from cxrbench.throughput.verdict import verdict
 
-    analysis = analyse(found.real, found.others)
+    analysis = found.analysis()
     tried = min(args.limit, found.num_images) if args.data else found.num_images
     turns = {REAL: [each[REAL] for each in found.real]}
     turns |= {name: [each[name] for each in found.others] for name in found.others[0]}

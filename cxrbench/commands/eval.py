@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import READING, add_device, add_loader_images, replicates, seed, warn
+from cxrbench.commands.options import READING, add_device, add_loader_images, given_settings, replicates, seed, warn
 from cxrbench.errors import UsageError
 
 # Short forms of settings: else each network is read and scored as it was trained.
@@ -59,10 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from cxrbench.config import assigned
-
-    given = {setting: value for name, (setting, *_) in SHORT.items() if (value := getattr(args, name)) is not None}
-    settings = given | assigned(args.set)
+    settings = given_settings(args, SHORT)
     refuse_others(settings)
     refuse_rule(args.fit)
     warn()

@@ -3,8 +3,9 @@
 import argparse
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxrbench.environment import usable_cores
 
@@ -52,6 +53,23 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         help="shares that add up to 100 or 1: train/val/test (default 70/10/20), for official train/val (87.5/12.5)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="default: 0")
+
+
+def add_settings(parser: argparse.ArgumentParser, short: Mapping[str, tuple[str, str, str]], example: str) -> None:
+    """Short forms, and --set for all others; `given_settings` reads them."""
+    for name, (setting, letter, meaning) in short.items():
+        parser.add_argument(f"--{name}", metavar=letter, help=f"{meaning} (--set {setting}=)")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=f"any setting, as {example}"
+    )
+
+
+def given_settings(args: argparse.Namespace, short: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+    """What was given; --set has the last word."""
+    from cxrbench.config import assigned
+
+    given = {setting: value for name, (setting, *_) in short.items() if (value := getattr(args, name)) is not None}
+    return given | assigned(args.set)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import READING, add_device, add_loader_images, positive, warn
+from cxrbench.commands.options import (
+    READING,
+    add_device,
+    add_loader_images,
+    add_settings,
+    given_settings,
+    positive,
+    warn,
+)
 from cxrbench.errors import UsageError
 from cxrbench.metrics import text
 
@@ -27,11 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="a data set that cxrbench shard made")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder, as runs/first")
     parser.add_argument("--recipe", metavar="NAME|FILE", help="a run by its name, or a TOML file (docs/config.md)")
-    for name, (setting, letter, meaning) in SHORT.items():
-        parser.add_argument(f"--{name}", metavar=letter, help=f"{meaning} (--set {setting}=)")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any setting, as train.epochs=3"
-    )
+    add_settings(parser, SHORT, "train.epochs=3")
     add_device(parser)
     parser.add_argument("--compile", action="store_true", help="torch.compile (--set train.compile=true)")
     parser.add_argument(
@@ -85,12 +89,11 @@ def order_of(args: argparse.Namespace, data: Path, images: list[Path], seeds: in
 
 def config_of(args: argparse.Namespace, start: Any = None) -> Any:
     """The recipe, or the start, or the defaults; then options; then --set; all checked together."""
-    from cxrbench.config import RunConfig, assigned, load_recipe, override
+    from cxrbench.config import RunConfig, load_recipe, override
 
     start = load_recipe(args.recipe) if args.recipe else start or RunConfig()
-    options = {setting: getattr(args, name) for name, (setting, *_) in SHORT.items()} | {"train.compile": args.compile}
-    given = {name: value for name, value in options.items() if value not in (None, False)}
-    return override(start, given | assigned(args.set))
+    compiled = {"train.compile": True} if args.compile else {}
+    return override(start, compiled | given_settings(args, SHORT))
 
 
 def text_of(figures: dict[str, Any], out: Path) -> str:

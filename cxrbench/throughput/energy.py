@@ -2,11 +2,12 @@
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
-from cxrbench.environment import NVML
+from cxrbench.environment import NVML, call_nvml
 
 Joules = Callable[[], float]  # since some moment; two readings make a difference
 MILLI = 1000
@@ -25,10 +26,7 @@ def meter(device: torch.device) -> Joules | None:
 def counter(library: Any, uuid: str) -> Joules:  # Any: a ctypes library has the functions that its file exports
     """By the UUID, since CUDA numbers the GPUs in another order. Raises OSError where NVML reports an error."""
 
-    def call(name: str, *args: object) -> None:
-        status = getattr(library, name)(*args)
-        if status != 0:
-            raise OSError(f"{name} failed with NVML error {status}")
+    call = partial(call_nvml, library)
 
     def joules() -> float:
         used = ctypes.c_ulonglong()

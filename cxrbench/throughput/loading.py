@@ -44,7 +44,7 @@ class Case:
 
 def time_loader(case: Case, seconds: float) -> tuple[Figures, Pixels]:
     """Opened anew; the first epoch warms up and is checked image by image, the timed ones by their sums."""
-    reset_peak(case.device)
+    reset_peak()
     begun = time.perf_counter()
     with closing(case.open()) as loader:
         pixels, words, first_batch_s = first_epoch(loader, begun)

@@ -29,8 +29,8 @@ def fetch(paths: Sequence[Path]) -> None:
                     pass
 
 
-def drop(paths: Sequence[Path]) -> float:
-    """From here on they come from the disk; the share that stayed in memory all the same.
+def drop(paths: Sequence[Path]) -> None:
+    """From here on they come from the disk, as far as the system lets them go.
 
     What was just written goes to the disk first, and what this process maps is let go, or both would stay.
     """
@@ -39,7 +39,6 @@ def drop(paths: Sequence[Path]) -> float:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return share_in_memory(paths)
 
 
 def let_go(paths: Set[Path]) -> None:
@@ -58,7 +57,8 @@ def obstacle(path: Path) -> str:
         return "this system does not take the advice to drop a file from memory"
     if not is_told(path):
         return "the system tells only who may write a file what of it is in memory"
-    return "the file stays in memory, mapped or on a file system in memory" if drop([path]) > STAYS else ""
+    drop([path])
+    return "the file stays in memory, mapped or on a file system in memory" if share_in_memory([path]) > STAYS else ""
 
 
 def is_told(path: Path) -> bool:
