@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ VERBS = {
     "eval": "trained networks on a part: AUROC with intervals, thresholds, subgroups, paired tests",
     "score": "the same figures for scores made anywhere",
     "predict": "what a trained network makes of images: PNG or JPEG files, with findings over their thresholds",
+    "explain": "where in an image a trained network looks for a finding: maps over PNG or JPEG files",
+    "localize": "these maps against NIH's boxes, beside maps that know nothing",
+    "report": "runs, benchmarks and examples as one page that needs no network: HTML, Markdown or JSON",
     "bench": "where every millisecond goes: loaders, stalls, conversion, training steps, encodings",
 }
 EPILOG = "For research, not for diagnosis. `cxrbench VERB --help` says more."
@@ -122,4 +126,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = verb_parser(overview().parse_args(argv[:1]).verb).parse_args(argv[1:])
     except UsageError as error:
         return say(f"error: {error}", error.exit_code)
+    args.command = shlex.join(["cxrbench", *argv])  # as it can be typed again: kept with what comes of it
     return run_verb(args)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cxrbench.dataset.foreign import Gray, Sight, as_seen
 from cxrbench.engine.memory import keep_freed_memory
-from cxrbench.engine.precision import Precision, choose_precision
-from cxrbench.errors import CxrError, DataError
+from cxrbench.engine.precision import precision_on
+from cxrbench.errors import DataError
 from cxrbench.fitted import Fitted, fit_key, read_fitted
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.calibration import Calibration, calibrated
@@ -24,7 +24,7 @@ from cxrbench.metrics.numbers import number
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
 from cxrbench.saved import Saved, load, sha256
-from cxrbench.told import is_out_of_memory
+from cxrbench.told import of_batches
 from cxrbench.views import VIEWS
 
 Item = TypeVar("Item")
@@ -122,10 +122,14 @@ def calibrated_or_nan(scores: Floats, calibration: Calibration) -> Floats:
 
 def predict(saved: Saved, paths: Sequence[Path], order: Order) -> Generator[Scored, None, None]:
     """The network is loaded now; images are read as their turn comes."""
+    views, take = saved.config.view, VIEWS[order.view]
+    look = partial(looked, sight_of(saved))
+    return batches(paths, look, lambda gray: take(gray, views, None), scorer(saved, order), order)
+
+
+def sight_of(saved: Saved) -> Sight:
     views = saved.config.view
-    sight = Sight(saved.about["size_px"], saved.about["encoding"], views.resize, views.crop)
-    take = VIEWS[order.view]
-    return batches(paths, partial(looked, sight), lambda gray: take(gray, views, None), scorer(saved, order), order)
+    return Sight(saved.about["size_px"], saved.about["encoding"], views.resize, views.crop)
 
 
 def batches(
@@ -197,7 +201,7 @@ def scorer(saved: Saved, order: Order) -> Score:
             with precision.autocast():
                 logits = network(images.to(order.device)).float().cpu()
         except (RuntimeError, MemoryError) as error:
-            raise told(error, order) from error
+            raise of_batches(order.batch, error) from error
         scores: Floats = average(logits[: len(names)]).numpy()
         if not np.isfinite(scores).all():
             bad = names[int(np.isfinite(scores).all(1).argmin())]
@@ -205,16 +209,3 @@ def scorer(saved: Saved, order: Order) -> Score:
         return scores
 
     return score
-
-
-def precision_on(device: torch.device, name: str) -> Precision:
-    """As it was trained; but what learned on a GPU in fp16 may well be asked on a CPU, which has none."""
-    return choose_precision("fp32" if name == "fp16" and device.type == "cpu" else name, device)
-
-
-def told(error: Exception, order: Order) -> Exception:
-    """In a line what to change, if it is memory."""
-    if not is_out_of_memory(error):
-        return error
-    got = f"batches of {order.batch}: {' '.join(str(error).split()):.160}"
-    return CxrError("out of memory", got=got, do="give a smaller --batch")

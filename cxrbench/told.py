@@ -18,6 +18,14 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(each in text for each in OUT_OF_MEMORY)
 
 
+def of_batches(num_images: int, error: Exception) -> Exception:
+    """In a line what to change, if it is memory."""
+    if not is_out_of_memory(error):
+        return error
+    got = f"batches of {num_images}: {' '.join(str(error).split()):.160}"
+    return CxrError("out of memory", got=got, do="give a smaller --batch")
+
+
 @contextmanager
 def told(config: RunConfig) -> Iterator[None]:
     """What torch tells on a page, in a line."""

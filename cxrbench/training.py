@@ -53,6 +53,7 @@ class Order:
     num_seeds: int = 1
     resume: bool = False
     tensorboard: bool = False
+    command: str = ""
 
 
 def run_all(config: RunConfig, order: Order, say: Say) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def begin(order: Order, config: RunConfig, sha256: str, world: World) -> None:
     """The configuration comes last: with it, the folder is a run's."""
     about = {
         "cxrbench": __version__,
+        "command": order.command,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "data": {"folder": str(order.data.resolve()), "sha256": sha256},
         "images": [str(path.resolve()) for path in order.images],

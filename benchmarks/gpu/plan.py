@@ -27,7 +27,8 @@ def steps(device: str) -> list[Step]:
             "loaders-source", loaders(scale, "dali", encodings=("jpeg", "htj2k", "png"), size="source"), 3, needs=SETS
         ),
         *stalls(scale),
-        Step("speedup", module("speedup", shared=True), 4, needs=SETS),
+        Step("speedup", module("speedup", shared=True), 6, needs=SETS),
+        Step("recipe", module("recipe"), 3),
         Step("parity", module("parity", shared=True), 2, needs=SETS),
         Step("nccl", module("nccl"), 1.5),
         Step("networks", networks(scale, *scale.precisions), 2),

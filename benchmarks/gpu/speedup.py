@@ -1,13 +1,13 @@
 """How much faster is an epoch than the usual way: PNGs through Pillow and a DataLoader, a plain loop, float32?
 
-Both in one run, over the same images, an epoch each once warm. Ours is told with and without the conversion to shards
-and, for `resident`, the decoding that comes before its first epoch.
+An epoch of training, and one of scoring ten crops of each image: both ways in one run, over the same images, each once
+warm. Ours is told with and without the conversion to shards and, for `resident`, the decoding before its first epoch.
 """
 
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,12 @@ from benchmarks.gpu.scale import SCALES, Scale
 from benchmarks.gpu.step import Result, answer, main, tried
 from cxrbench.batch import Batch, Loader
 from cxrbench.benching.samples import PART, Source, convert
-from cxrbench.benching.steps import train_step
+from cxrbench.benching.steps import eval_step, train_step
 from cxrbench.config import RunConfig, ViewConfig, apply
 from cxrbench.environment import usable_cores
 from cxrbench.loaders.workers import end_workers
 from cxrbench.throughput.clock import Stopwatch
+from cxrbench.views import TEN
 
 FINDINGS = 14
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as plain loops have them
@@ -55,13 +56,18 @@ def conversion_s(scale: Scale, work: Path) -> float:
 
 
 def compared(scale: Scale, work: Path, arch: str, device: torch.device, converted_s: float) -> Result:
-    theirs = epoch(usual(scale, work, device), plain_step(arch, device), device)
+    return {view: of_view(scale, work, arch, view, device, converted_s) for view in STEPS}
+
+
+def of_view(scale: Scale, work: Path, arch: str, view: str, device: torch.device, converted_s: float) -> Result:
+    plain, own = STEPS[view]
+    theirs = epoch(usual(scale, work, view, device), plain(arch, device), device)
     found: Result = {"usual": theirs}
     config = apply(RunConfig(), [f"model.arch={arch}", *scale.settings, *OURS])
     for compiled in scale.compiled:
-        step = train_step(apply(config, [f"train.compile={str(compiled).lower()}"]), FINDINGS, device)
+        step = own(apply(config, [f"train.compile={str(compiled).lower()}"]), FINDINGS, device)
         for name in ("dali", "resident"):
-            mine = epoch(ours(scale, work, name, device), step, device)
+            mine = epoch(ours(scale, work, view, name, device), step, device)
             before_s = converted_s + mine["open_s"]
             found[name + " compiled" * compiled] = mine | {
                 "times": round(theirs["seconds"] / mine["seconds"], 2),
@@ -70,7 +76,7 @@ def compared(scale: Scale, work: Path, arch: str, device: torch.device, converte
     return found
 
 
-def plain_step(arch: str, device: torch.device) -> Step:
+def plain_training(arch: str, device: torch.device) -> Step:
     model = timm.create_model(arch, pretrained=False, num_classes=FINDINGS).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     loss_of = torch.nn.BCEWithLogitsLoss()
@@ -87,12 +93,33 @@ def plain_step(arch: str, device: torch.device) -> Step:
     return step
 
 
+def plain_scoring(arch: str, device: torch.device) -> Step:
+    """The mean over ten crops."""
+    model = timm.create_model(arch, pretrained=False, num_classes=FINDINGS).to(device).eval()
+    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (MEAN, STD))
+
+    @torch.no_grad()
+    def step(batch: Batch) -> None:
+        images = (batch.images.flatten(0, 1).expand(-1, 3, -1, -1).float() / 255 - mean) / std
+        model(images).sigmoid().unflatten(0, (-1, TEN)).mean(1).cpu()
+
+    return step
+
+
+STEPS = {"train": (plain_training, train_step), "tencrop": (plain_scoring, eval_step)}
+
+
+def stacked(crops: Sequence[Image.Image]) -> Tensor:
+    return torch.stack([v2.functional.pil_to_tensor(crop) for crop in crops])
+
+
 class Pictures(Dataset[Tensor]):
     """As people write it."""
 
-    def __init__(self, folder: Path, scale: Scale) -> None:
-        crop = v2.RandomResizedCrop(scale.crop_px, (0.8, 1))
-        self.view = v2.Compose([v2.Resize(scale.size_px), crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    def __init__(self, folder: Path, scale: Scale, view: str) -> None:
+        flipped = [v2.RandomResizedCrop(scale.crop_px, (0.8, 1)), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+        own = {"train": flipped, "tencrop": [v2.TenCrop(scale.crop_px), stacked]}
+        self.view = v2.Compose([v2.Resize(scale.size_px), *own[view]])
         self.paths = sorted(folder.glob("*.png"))
 
     def __len__(self) -> int:
@@ -119,14 +146,14 @@ class Usual:
 
 
 @contextmanager
-def usual(scale: Scale, work: Path, device: torch.device) -> Iterator[Usual]:
-    pictures = Pictures(Source(scale.source(work)).images, scale)
+def usual(scale: Scale, work: Path, view: str, device: torch.device) -> Iterator[Usual]:
+    pictures = Pictures(Source(scale.source(work)).images, scale, view)
     pinned, context = device.type == "cuda", "spawn"  # a fork of a process that has CUDA cannot use it
     loader = DataLoader(
         pictures,
-        scale.batch,
-        shuffle=True,
-        drop_last=True,
+        batch_of(scale, view),
+        shuffle=view == "train",
+        drop_last=view == "train",
         num_workers=usable_cores(),
         persistent_workers=True,
         pin_memory=pinned,
@@ -136,11 +163,16 @@ def usual(scale: Scale, work: Path, device: torch.device) -> Iterator[Usual]:
     end_workers(loader)
 
 
+def batch_of(scale: Scale, view: str) -> int:
+    """Of ten crops, as many images as fit."""
+    return max(1, scale.batch // 4) if view == "tencrop" else scale.batch
+
+
 @contextmanager
-def ours(scale: Scale, work: Path, name: str, device: torch.device) -> Iterator[Loader]:
+def ours(scale: Scale, work: Path, view: str, name: str, device: torch.device) -> Iterator[Loader]:
     data = cxrbench.open(scale.shards(work, "npy"), str(Source(scale.source(work)).split))
     views = ViewConfig(resize=scale.size_px, crop=scale.crop_px)
-    with closing(data.loader(PART, scale.batch, "train", name, device, views=views)) as loader:
+    with closing(data.loader(PART, batch_of(scale, view), view, name, device, views=views)) as loader:
         yield loader
 
 

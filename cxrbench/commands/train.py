@@ -83,7 +83,7 @@ def resumed(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def order_of(args: argparse.Namespace, data: Path, images: list[Path], seeds: int) -> dict[str, Any]:
-    same = {name: getattr(args, name) for name in ("out", "device", "resume", "tensorboard")}
+    same = {name: getattr(args, name) for name in ("out", "device", "resume", "tensorboard", "command")}
     return {**same, "data": data, "images": tuple(images), "num_seeds": seeds}
 
 

@@ -42,3 +42,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type == "cpu":
         raise ConfigError("fp16 needs a GPU", got="train.precision=fp16 on the CPU", allowed="bf16, fp32, auto")
     return Precision(name, device.type)
+
+
+def precision_on(device: torch.device, name: str) -> Precision:
+    """As it was trained; but what learned on a GPU in fp16 may well be asked on a CPU, which has none."""
+    return choose_precision("fp32" if name == "fp16" and device.type == "cpu" else name, device)

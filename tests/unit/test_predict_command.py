@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cxrbench.cli import main
 from cxrbench.commands.predict import Csv, Json, Text, order_of, tell
-from cxrbench.engine.precision import Precision
+from cxrbench.engine.precision import Precision, precision_on
 from cxrbench.errors import CxrError
 from cxrbench.fitted import Fitted
 from cxrbench.metrics.calibration import Calibration
@@ -27,10 +27,9 @@ from cxrbench.predicting import (
     answers,
     batches,
     map_in_threads,
-    precision_on,
     printable,
-    told,
 )
+from cxrbench.told import of_batches
 
 FINDINGS = ("Mass", "Nodule", "Hernia", "Edema")
 SCORES = np.array([[0.2, 0.5, 0.9, 0.1], [0.1, 0.2, 0.3, 0.4]])
@@ -201,13 +200,12 @@ def test_what_learned_in_fp16_is_asked_in_fp32_on_a_cpu() -> None:
 
 
 def test_out_of_memory_says_what_to_change_and_other_errors_stay() -> None:
-    order = Order("center", 128, 1, CPU)
-    found = told(RuntimeError("DefaultCPUAllocator: can't allocate memory"), order)
+    found = of_batches(128, RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     assert isinstance(found, CxrError)
     assert str(found).startswith("out of memory; got batches of 128: DefaultCPUAllocator")
     assert str(found).endswith("give a smaller --batch")
     other = RuntimeError("shapes")
-    assert told(other, order) is other
+    assert of_batches(128, other) is other
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: object) -> str:

@@ -1,0 +1,1 @@
+"""What is in a report, as plain dictionaries, and how it is written: HTML, Markdown, figures. Never imports torch."""
