@@ -34,6 +34,7 @@ def steps(device: str) -> list[Step]:
         Step("networks", networks(scale, *scale.precisions), 2),
         Step("networks-contiguous", networks(scale, "bf16", layout="contiguous"), 1),
         *([Step("networks-compiled", networks(scale, "bf16", compiled="on"), 3)] if True in scale.compiled else []),
+        Step("explaining", module("explaining"), 1.5),
         Step("training", module("training", shared=True), 4, needs=SETS),
         Step("doctor", ("-m", "cxrbench", "doctor", "--json"), 2, {1: "something is missing there"}),
     ]
