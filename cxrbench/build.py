@@ -16,7 +16,9 @@ from cxrbench.batch import Loader
 from cxrbench.config import RunConfig
 from cxrbench.data import Data
 from cxrbench.dataset.cache import cache_folder
+from cxrbench.dataset.convert import shrunk_shape
 from cxrbench.dataset.opened import open_data
+from cxrbench.dataset.splits import PARTS
 from cxrbench.engine.checkpoint import Checkpoints
 from cxrbench.engine.distributed import World
 from cxrbench.engine.features import Shape, cached_features, extract, moments, named, state_sha256
@@ -36,6 +38,7 @@ from cxrbench.models.losses import build_loss, positive_weights
 from cxrbench.models.regimes import apply_regime, parameter_groups, train_mode
 from cxrbench.models.registry import build_model
 from cxrbench.models.weights import Loaded
+from cxrbench.views import TRAIN, check_fits, view_name
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,6 +77,16 @@ def check_parts(config: RunConfig, setting: Setting) -> None:
     if config.train.monitor == "auroc" and np.isnan(auroc(labels.astype(np.uint8), np.zeros(labels.shape))).all():
         do = "--set train.monitor=loss, or a larger validation part"
         raise ConfigError("no finding of the validation part has both positives and negatives", do=do)
+
+
+def check_views(config: RunConfig, data: Data) -> None:
+    """What a loader would refuse, said before anything is written: the baseline, for one, loads no training images."""
+    learns = config.regime.name in ("partial", "full", "all")
+    for part in PARTS:
+        view = view_name(TRAIN, config.view) if part == "train" and learns else config.eval.view
+        if (data.opened.split.frame["part"] == part).any():
+            for shape in data.opened.shapes(data.opened.rows(part)):
+                check_fits(*shrunk_shape(*shape, config.view.resize), view, config.view)
 
 
 def sync(config: RunConfig, model: nn.Module, world: World) -> nn.Module:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,9 @@ def score(saved: Saved, config: RunConfig, data: Data, order: Order, world: Worl
         if learned:
             say(f"{saved.name}: trained on {learned:,} of this part's patients: its scores will be too good")
         predictions = predict(config, setting, load(saved, world.device), order.part)
-    out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
     key = fit_key(config.eval.view, config.eval.average, sha256(saved))
+    predictions = of_network(predictions, key)
+    out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
     scored = Scored(predictions, config, key, saved.run or out, out, learned)
     on_main(world, lambda: save(scored))  # now: the next network may fail
     return scored
@@ -163,6 +164,11 @@ def predict(config: RunConfig, setting: Setting, model: Classifier, name: str) -
     )
 
 
+def of_network(run: Predictions, key: Key) -> Predictions:
+    """With what made the scores."""
+    return replace(run, weights_sha256=key["weights_sha256"], average=key["average"])
+
+
 def figures_of(scored: dict[str, Scored], order: Order, say: Say) -> dict[str, Any]:
     """Of each, and of all together last."""
     if order.ensemble:
@@ -187,7 +193,8 @@ def together(members: list[Scored], order: Order) -> Scored:
     digest = hashlib.sha256("".join(each.key["weights_sha256"] for each in members).encode()).hexdigest()
     out = order.out / ENSEMBLE if order.out else None
     key = {**first.key, "average": average, "weights_sha256": digest}  # of several, one crop's is a mean too
-    return Scored(aligned[0].with_scores(scores), first.config, key, out, out, max(each.learned for each in members))
+    learned = max(each.learned for each in members)
+    return Scored(of_network(aligned[0].with_scores(scores), key), first.config, key, out, out, learned)
 
 
 def averaged(scores: np.ndarray, average: str) -> np.ndarray:

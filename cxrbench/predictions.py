@@ -32,6 +32,8 @@ class Predictions:
     split: str
     part: str
     view: str
+    weights_sha256: str = ""  # of what made the scores; empty: unknown, as of those made elsewhere
+    average: str = ""  # over crops, as `eval.average`; none, of one crop
     traits: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # some of TRAITS, a value an image
 
     def __post_init__(self) -> None:
@@ -124,6 +126,8 @@ def load_predictions(path: Path) -> Predictions:
         names = np.asarray(table["name"].to_pylist(), dtype=object)
         patients = table["patient"].to_numpy()
         traits = {name: table[name].to_numpy() for name in TRAITS if name in table.column_names}
+        if wrong := [name for name, value in about.items() if not isinstance(value, str)]:
+            raise ValueError(f"{wrong[0]} is no text")
         if table["name"].null_count or any(traits[name].dtype.kind not in "iuf" for name in NUMBERS if name in traits):
             raise ValueError("a name is missing, or an age is no number")
         return Predictions(names, patients, labels, scores, findings, **about, traits=traits)

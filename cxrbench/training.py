@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load as load_safetensors
 
 from cxrbench import __version__, runs
-from cxrbench.build import Setting, check_parts, network, open_for, precision_of, task_of
+from cxrbench.build import Setting, check_parts, check_views, network, open_for, precision_of, task_of
 from cxrbench.compared import check_starts, compared
 from cxrbench.config import RunConfig
 from cxrbench.data import Data, chosen_device
@@ -25,7 +25,7 @@ from cxrbench.engine.memory import keep_freed_memory
 from cxrbench.engine.record import Record
 from cxrbench.engine.signals import watching
 from cxrbench.environment import environment
-from cxrbench.evaluating import predict
+from cxrbench.evaluating import of_network, predict
 from cxrbench.fitted import FITTED_ON, Key, fit_key, read_fitted, write_thresholds
 from cxrbench.loaders.features import FEATURES
 from cxrbench.loaders.registry import AUTO
@@ -72,6 +72,7 @@ def run_all(config: RunConfig, order: Order, say: Say) -> dict[str, Any]:
             runs.refuse_others(config, order.out)
             runs.refuse_other_data(order.out, read_manifest(order.data)["sha256"])
         data = open_for(config, order.data)
+        check_views(config, data)
         plans = runs.plans(config, order.out, order.num_seeds)
         if not order.resume:
             on_main(world, lambda: begin(order, config, data.opened.sha256, world))
@@ -230,7 +231,7 @@ def score(plan: runs.Plan, setting: Setting, model: Classifier, checkpoints: Che
         if not setting.has(name):
             say(f"the split has no part {name}")
             continue
-        predictions = predict(plan.config, setting, model, name)
+        predictions = of_network(predict(plan.config, setting, model, name), key)
         figures[name] = on_main(setting.world, lambda: figures_of(plan, predictions, key))  # noqa: B023
     return figures
 

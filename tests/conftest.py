@@ -1,6 +1,11 @@
 """What tests of several folders share: the real sample, a phantom data set, small files, and the command line."""
 
 import os
+
+# Before torch: the threads of several workers, each with one a core, would wait for each other most of the time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from collections.abc import Callable

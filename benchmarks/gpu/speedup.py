@@ -159,8 +159,10 @@ def usual(scale: Scale, work: Path, view: str, device: torch.device) -> Iterator
         pin_memory=pinned,
         multiprocessing_context=context,
     )
-    yield Usual(loader, device)
-    end_workers(loader)
+    try:
+        yield Usual(loader, device)
+    finally:
+        end_workers(loader)
 
 
 def batch_of(scale: Scale, view: str) -> int:

@@ -9,12 +9,15 @@ costs. p50 and p99 are how long the host waits for a batch; MiB is the host's.
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrbench.commands.bench import add_measuring, begin, complain, finish
 from cxrbench.commands.options import add_device, positive
 from cxrbench.commands.shard import ENCODING_NAMES, size
 from cxrbench.commands.synth import size as phantom_size
+
+if TYPE_CHECKING:
+    from cxrbench.benching.samples import Source
 
 LOADER_NAMES = ("resident", "dali", "webdataset", "folder")
 VIEW_NAMES = ("center", "tencrop", "train")
@@ -28,19 +31,24 @@ COLUMNS = (
 )
 
 
+SIZE_PX, CROP_PX = 256, 224
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_sample(parser)
     add("--loaders", nargs="+", choices=LOADER_NAMES, default=list(LOADER_NAMES), metavar="L", help="default: all")
     add("--encodings", nargs="+", choices=ENCODING_NAMES, default=["npy", "png"], metavar="E", help="default: npy png")
-    add("--sizes", nargs="+", type=size, default=[256], metavar="PX|source", help="of the shards' images (256)")
+    sizes = f"of the shards' images (default: {SIZE_PX}, or source, where the images are smaller)"
+    add("--sizes", nargs="+", type=size, metavar="PX|source", help=sizes)
     add(
         "--views", nargs="+", choices=VIEW_NAMES, default=["center", "train"], metavar="V", help="default: center train"
     )
     add("--threads", nargs="+", type=positive, default=[0], metavar="N", help="or workers (default: one a core)")
     add("--batches", nargs="+", type=positive, default=[128], metavar="N", help="images a batch (128)")
     add("--resize", type=resize, default=256, metavar="PX", help="loaders shrink larger images to this; 0: never (256)")
-    add("--crop", type=positive, default=224, metavar="PX", help="side of what the network sees (224)")
+    crop = f"side of what the network sees (default: {CROP_PX}, or 7/8 of smaller images)"
+    add("--crop", type=positive, metavar="PX", help=crop)
     add_device(parser)
     add_measuring(parser, turns=3, seconds=2)
 
@@ -74,19 +82,23 @@ def run(args: argparse.Namespace) -> int:
     from cxrbench.throughput.record import new_record
 
     threads = [number or usable_cores() for number in args.threads]
-    asked = {name: getattr(args, name) for name in ("loaders", "encodings", "sizes", "views")}
-    matrix = loaders.Matrix(**asked, threads=threads, batches=args.batches)
-    views = ViewConfig(resize=args.resize, crop=args.crop)
-    timing = loaders.Timing(chosen_device(args.device), views, args.turns, args.seconds)
+    device = chosen_device(args.device)
     with scratch(args.work) as work:
-        source = source_of(args, work)
+        source, smallest = source_of(args, work)
+        sizes = args.sizes or [SIZE_PX if smallest >= SIZE_PX else 0]
+        seen = min(side for side in (smallest, args.resize, *sizes) if side)
+        crop = args.crop or (CROP_PX if seen >= CROP_PX else seen * 7 // 8)
+        asked = {**{name: getattr(args, name) for name in ("loaders", "encodings", "views")}, "sizes": sizes}
+        matrix = loaders.Matrix(**asked, threads=threads, batches=args.batches)
+        timing = loaders.Timing(device, ViewConfig(resize=args.resize, crop=crop), args.turns, args.seconds)
         rows, problems = loaders.measure(source, work, matrix, timing, usable_cores(), complain)
-    settings = {**asked, "threads": threads, "batches": args.batches, "resize": args.resize, "crop": args.crop}
+    settings = {**asked, "threads": threads, "batches": args.batches, "resize": args.resize, "crop": crop}
     settings |= settings_of(args)
     return finish(args, new_record("loaders", settings, rows, problems), table(rows), before)
 
 
-def source_of(args: argparse.Namespace, work: Path) -> Any:
+def source_of(args: argparse.Namespace, work: Path) -> "tuple[Source, int]":
+    """The images, and the shortest side among them."""
     from cxrbench.benching.samples import phantoms, sample_of
     from cxrbench.config import DataConfig
     from cxrbench.dataset.opened import open_data
@@ -94,8 +106,10 @@ def source_of(args: argparse.Namespace, work: Path) -> Any:
 
     if args.data is None:
         complain(f"images: {args.phantoms} phantoms of {args.phantom_size} pixels")
-        return phantoms(work, args.phantoms, args.phantom_size, usable_cores())
-    return sample_of(open_data(args.data, DataConfig(split="image")), args.limit, work)
+        return phantoms(work, args.phantoms, args.phantom_size, usable_cores()), args.phantom_size
+    opened = open_data(args.data, DataConfig(split="image"))
+    smallest = int(opened.samples[["width", "height"]].min().min())
+    return sample_of(opened, args.limit, work), smallest
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

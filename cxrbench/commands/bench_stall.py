@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = config_of(args)
     with scratch(args.work) as work:
-        found = stall.measured(order_of(args, config), args.data, lambda: source_of(args, work), work)
+        found = stall.measured(order_of(args, config), args.data, lambda: source_of(args, work)[0], work)
     record = new_record(args, config, found)
     return finish(args, record, [*table(record), "", *record["notes"], *record["verdict"]], before)
 

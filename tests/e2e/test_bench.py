@@ -16,6 +16,7 @@ from cxrbench.dataset.opened import open_data
 from cxrbench.dataset.pixels import opened_tar, read_pixels, stored_images
 from cxrbench.loaders.dali import Dali
 from cxrbench.throughput import pages
+from tests.training import SIZE_PX
 
 SMALL = ("--phantoms", 51, "--phantom-size", 64, "--turns", 2)
 LOADERS = (*SMALL, "--seconds", 0.01, "--sizes", 64, "--crop", 48, "--batches", 8, "--loaders", "resident", "dali")
@@ -171,6 +172,17 @@ def test_a_cure_that_fails_is_named_and_the_analysis_stays(work, tmp_path, monke
     record = json.loads(out.read_text())
     assert record["bound"] == "decode-bound"
     assert {cure["loader"] for cure in record["cures"]} == {"dali"}
+
+
+def test_small_images_are_measured_as_they_are(training_set: Path, tmp_path: Path):
+    """Neither enlarged nor refused, without a word about sizes."""
+    out = tmp_path / "small.json"
+    how = ("--loaders", "resident", "--encodings", "npy", "--views", "center", "--batches", 8, "--out", out)
+    quick = ("--seconds", 0.01, "--turns", 1)
+    assert main(["bench", "loaders", "--data", *map(str, (training_set, *how, *quick))]) == 0
+    record = json.loads(out.read_text())
+    assert [row["case"]["size"] for row in record["rows"]] == ["source"]
+    assert record["settings"]["crop"] == SIZE_PX * 7 // 8
 
 
 def test_other_images_in_the_same_work_folder_are_other_images(tmp_path, capsys):

@@ -392,6 +392,15 @@ class TestRefused:
         refused("--regime", "partial", says=("regime.blocks must name the blocks",))
         refused("--regime", "partial", settings=("regime.blocks=layer9",), says=("layer9", "layer4"))
 
+    def test_a_crop_larger_than_the_images(self, refused: Callable[..., None]) -> None:
+        """Also of several regimes, whose first needs no training images."""
+        for more in ((), ("--regime", "all", "--seeds", 2)):
+            refused(
+                *more,
+                settings=("view.resize=0", "view.crop=224"),
+                says=("images smaller than the crop", "--set view.crop="),
+            )
+
     def test_parts(self, refused: Callable[..., None], training_set: Path, tmp_path: Path) -> None:
         refused(settings=("train.batch=78",), says=("got 78 on 1 rank, and 77 images; --set train.batch=77",))
         names = cxrbench.open(training_set, split="patient").opened.samples["name"].tolist()
