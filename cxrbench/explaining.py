@@ -26,6 +26,7 @@ Gray = npt.NDArray[np.uint8]  # [height, width], as the network sees the image b
 Wanted = Sequence[Sequence[int]]  # of each image, columns of the network's findings
 Choose = Callable[[Floats], Wanted]  # by the scores of a batch [images, findings]
 Map = npt.NDArray[np.float32]
+Found = tuple[Floats, list[tuple[int, ...]], Tensor]  # scores, findings of each image, and maps as `grids_of`
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,11 @@ class Explainer:
                 raise of_batches(self.batch, error) from error
 
     def batch_of(self, images: Sequence[Gray], findings: Wanted | Choose) -> list[Small]:
-        crops = self.crops_of(images)
-        parts = torch.split(crops.to(self.device), self.config.train.tencrop_chunk, dim=1)
-        with self.precision.autocast():
-            found = [self.cam(part.flatten(0, 1)) for part in parts]
-        logits = [each.logits.detach().view(self.batch, -1, each.logits.shape[1]) for each in found]
-        scores: Floats = self.average(torch.cat(logits, 1).float().cpu()[: len(images)]).numpy()
-        wanted = [tuple(each) for each in (findings(scores) if callable(findings) else findings)]
-        grids = torch.cat([self.grids_of(each, wanted) for each in found], 1)
+        split = torch.split(self.crops_of(images).to(self.device), self.config.train.tencrop_chunk, dim=1)
+        parts = [each.flatten(0, 1) for each in split]
+        num = len(images)
+        done = self.chosen(parts, num, findings) if callable(findings) else self.asked(parts, num, findings)
+        scores, wanted, grids = done
         if not np.isfinite(scores).all() or not grids[: len(images)].isfinite().all():
             raise DataError("scores or maps are not finite", do="the network's weights are to blame")
         return [
@@ -127,6 +125,38 @@ class Explainer:
             )
             for row, (height, width) in enumerate(gray.shape for gray in images)
         ]
+
+    def asked(self, parts: Sequence[Tensor], num_images: int, findings: Wanted) -> Found:
+        """Of one part of the crops after the other: memory is that of one."""
+        wanted = [tuple(each) for each in findings]
+        done = [self.of_part(part, wanted) for part in parts]
+        logits, grids = zip(*done, strict=True)
+        return self.scores_of(logits, num_images), wanted, torch.cat(grids, 1)
+
+    def chosen(self, parts: Sequence[Tensor], num_images: int, choose: Choose) -> Found:
+        """What lies behind the last cut is little, and kept until the scores are known. What lies behind a finer one is
+        not: rather than keep it of all parts, the network is passed twice.
+        """
+        if len(parts) > 1 and len(self.cam.cuts) > 1:
+            with self.precision.autocast():
+                scores = self.scores_of([self.cam.logits(part) for part in parts], num_images)
+            return scores, *self.asked(parts, num_images, choose(scores))[1:]
+        with self.precision.autocast():
+            found = [self.cam(part) for part in parts]
+        scores = self.scores_of([each.logits for each in found], num_images)
+        wanted = [tuple(each) for each in choose(scores)]
+        return scores, wanted, torch.cat([self.grids_of(each, wanted) for each in found], 1)
+
+    def of_part(self, part: Tensor, wanted: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+        """Logits and maps; what was kept for the way back is gone afterwards."""
+        with self.precision.autocast():
+            found = self.cam(part)
+        return found.logits.detach(), self.grids_of(found, wanted)
+
+    def scores_of(self, logits: Sequence[Tensor], num_images: int) -> Floats:
+        by_image = [each.detach().view(self.batch, -1, each.shape[1]) for each in logits]
+        scores: Floats = self.average(torch.cat(by_image, 1).float().cpu()[:num_images]).numpy()
+        return scores
 
     def crops_of(self, images: Sequence[Gray]) -> Tensor:
         """[batch, crops, 1, crop, crop]; black behind the last image."""

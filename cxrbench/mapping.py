@@ -1,7 +1,5 @@
 """Image files to maps in a folder: heat maps over the X-rays, the maps as numbers, and a table of all, written last."""
 
-import csv
-import io
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -19,9 +17,9 @@ from cxrbench.labels import canonical
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.boxes import peak
 from cxrbench.overlay import enlarged, overlay, png
-from cxrbench.predicting import Bad, Order, Terms, looked, map_in_threads, printable, sight_of
+from cxrbench.predicting import Bad, Order, Terms, is_large, looked, map_in_threads, printable, sight_of
 from cxrbench.saved import Saved
-from cxrbench.storage import atomic_write, listing, make_folder, status
+from cxrbench.storage import atomic_write, csv_line, listing, make_folder, status
 
 Choose = Callable[[Floats], list[tuple[int, ...]]]
 
@@ -52,6 +50,8 @@ class Done:
     num_maps: int
     num_images: int  # that have a map
     num_bad: int
+    num_empty: int  # maps
+    num_large: int  # images, as `is_large`
 
 
 def write_maps(
@@ -66,29 +66,35 @@ def write_maps(
     tell: Callable[[Bad | None], None],
 ) -> Done:
     """`tell` hears of each image: None, or why it is bad; the others go on."""
-    choose = chooser(columns_of(findings, saved.findings), terms)
+    columns = columns_of(findings, saved.findings)
     make_folder(out)
     rows: list[list[object]] = []
-    num_mapped = num_bad = 0
+    num_mapped = num_bad = num_large = 0
+    sight = sight_of(saved)
+
+    def measured(images: Iterator[tuple[int, Path, Gray]]) -> Iterator[tuple[int, Path, Gray]]:
+        nonlocal num_large
+        for each in images:
+            num_large += is_large(each[2].shape, sight)
+            yield each
 
     def refuse(each: Bad) -> None:
         nonlocal num_bad
         num_bad += 1
         tell(each)
 
-    grays = map_in_threads(partial(looked, sight_of(saved)), paths, order.threads, ahead=order.batch)
-    made = jobs(numbered(paths, grays, refuse), explainer, choose, order.batch)
+    grays = map_in_threads(partial(looked, sight), paths, order.threads, ahead=order.batch)
+    made = jobs(measured(numbered(paths, grays, refuse)), explainer, columns, chooser(terms), order.batch)
     keep = partial(written, out=out, terms=terms, method=method)
     with closing(grays), closing(map_in_threads(keep, made, order.threads, ahead=2 * order.threads)) as all_written:
         for each in all_written:
             rows += each
             num_mapped += bool(each)
             tell(None)
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([HEADER, *rows])
     with atomic_write(out / MAPS) as file:
-        file.write(table.getvalue().encode())
-    return Done(len(rows), num_mapped, num_bad)
+        file.write("".join(map(csv_line, [HEADER, *rows])).encode())
+    num_empty = sum(each[-1] == "" for each in rows)
+    return Done(len(rows), num_mapped, num_bad, num_empty, num_large)
 
 
 def refuse_used(out: Path) -> None:
@@ -117,12 +123,11 @@ def spelled(name: str) -> str:
         return repr(name)
 
 
-def chooser(columns: tuple[int, ...] | None, terms: Terms) -> Choose:
+def chooser(terms: Terms) -> Choose:
+    """By the scores, where nothing is asked for."""
     thresholds = terms.fitted.thresholds
 
     def choose(scores: Floats) -> list[tuple[int, ...]]:
-        if columns is not None:
-            return [columns] * len(scores)
         if thresholds is None:
             return [(int(column),) for column in scores.argmax(1)]
         return [tuple(np.flatnonzero(each).tolist()) for each in scores >= thresholds]
@@ -142,12 +147,17 @@ def numbered(
 
 
 def jobs(
-    images: Iterator[tuple[int, Path, Gray]], explainer: Explainer, choose: Choose, batch: int
+    images: Iterator[tuple[int, Path, Gray]],
+    explainer: Explainer,
+    columns: tuple[int, ...] | None,
+    choose: Choose,
+    batch: int,
 ) -> Generator[Job, None, None]:
     """A batch through the network when the last one is written, nearly; maps are enlarged as they are taken."""
     while part := list(islice(images, batch)):
         grays = [gray for _, _, gray in part]
-        for (number, path, gray), small in zip(part, explainer.small(grays, choose), strict=True):
+        wanted = choose if columns is None else [columns] * len(grays)
+        for (number, path, gray), small in zip(part, explainer.small(grays, wanted), strict=True):
             yield Job(printable(path), stem(number, path), gray, small.scores, small.wanted, small.maps())
 
 

@@ -21,6 +21,7 @@ from cxrbench.fitted import Fitted, fit_key, read_fitted
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.calibration import Calibration, calibrated
 from cxrbench.metrics.numbers import number
+from cxrbench.metrics.text import counted
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
 from cxrbench.saved import Saved, load, sha256
@@ -46,6 +47,7 @@ class Scored:
     names: list[str]
     scores: Floats  # [names, findings], probabilities
     bad: list[Bad]
+    shapes: Sequence[tuple[int, ...]] = ()  # of the images, as they were before the crop
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -132,6 +134,17 @@ def sight_of(saved: Saved) -> Sight:
     return Sight(saved.about["size_px"], saved.about["encoding"], views.resize, views.crop)
 
 
+def is_large(shape: tuple[int, ...], sight: Sight) -> bool:
+    """Nothing shrinks it, and no crop sees half of its height, or of its width."""
+    return not sight.size_px and not sight.shrunk_px and min(shape) > 2 * sight.crop_px
+
+
+def large_text(num_large: int, num_images: int, view: str) -> str:
+    seen = {"tencrop": "only their corners and middle are seen"}.get(view, "only their middle is seen")
+    of = f"{num_large:,} of {counted(num_images, 'image')}"
+    return f"larger than 2 x the crop, and nothing shrinks them: {of}; {seen}"
+
+
 def batches(
     paths: Sequence[Path], look: Look, take: Callable[[Tensor], Tensor], score: Score, order: Order
 ) -> Generator[Scored, None, None]:
@@ -139,6 +152,7 @@ def batches(
     images = torch.empty(0)
     names: list[str] = []
     bad: list[Bad] = []
+    shapes: list[tuple[int, ...]] = []
     # While the network is at one batch, threads may decode the next, and no more.
     with closing(map_in_threads(look, paths, order.threads, ahead=order.batch)) as all_looked:
         for path, gray in zip(paths, all_looked, strict=True):
@@ -149,11 +163,12 @@ def batches(
             images = images if len(images) else torch.zeros(order.batch, *seen.shape, dtype=torch.uint8)
             images[len(names)] = seen
             names.append(printable(path))
+            shapes.append(gray.shape)
             if len(names) == order.batch:
-                yield Scored(names, score(images, names), bad)
-                names, bad = [], []
+                yield Scored(names, score(images, names), bad, shapes)
+                names, bad, shapes = [], [], []
     if names or bad:
-        yield Scored(names, score(images, names), bad)
+        yield Scored(names, score(images, names), bad, shapes)
 
 
 def looked(sight: Sight, path: Path) -> Gray | str:

@@ -3,6 +3,7 @@
 import base64
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,17 @@ from cxrbench.explaining import explainer_of, seen
 from cxrbench.metrics.numbers import number
 from cxrbench.overlay import jpeg, overlay
 from cxrbench.report.choice import Choice, choose
-from cxrbench.report.data import Tables
+from cxrbench.report.data import Tables, folders_of, read_tables
 from cxrbench.report.facts import Gathered
-from cxrbench.report.found import BEST, Found
+from cxrbench.report.files import regular
+from cxrbench.report.found import BEST, Found, printable
 from cxrbench.saved import Saved, of_file
-from cxrbench.storage import exists
+from cxrbench.storage import status
 
 Gray = npt.NDArray[np.uint8]
 Say = Callable[[str], None]
 LARGEST_PX = 256  # side of an example
+BASELINE = "baseline"  # a regime that trains no network
 QUALITY = 80
 BATCH = 8  # examples are few, and a batch is filled up
 DIGITS = 5  # of a share of an image's side
@@ -52,15 +55,12 @@ def add_examples(gathered: Gathered, wanted: Wanted, say: Say) -> None:
     try:
         gathered.facts["examples"] = examples(gathered, wanted, problems, say)
     except (CxrError, OSError) as error:
-        problems.append(f"examples: {error}")
+        problems.append(printable(f"examples: {error}"))
 
 
 def examples(gathered: Gathered, wanted: Wanted, problems: list[str], say: Say) -> list[dict[str, Any]]:
     run = chosen_run(gathered, wanted.of)
-    tables = gathered.tables
-    if tables is None or tables.manifest["sha256"] != run.predictions.data_sha256:
-        raise DataError(f"the data that {run.name} was scored on is not at hand", do="give --data DIR, or --examples 0")
-    saved = network_of(run)
+    saved, tables = network_of(run), data_of(run, gathered.tables)
     device = chosen_device(wanted.device)
     choices = choose(run.predictions, run.fitted.thresholds, wanted.num)
     say(f"{len(choices)} examples of {run.name}, {wanted.method}, on {device}")
@@ -75,6 +75,7 @@ def examples(gathered: Gathered, wanted: Wanted, problems: list[str], say: Say) 
             **described(run, choice),
             "image": uri(small(image)),
             "overlay": uri(small(overlay(image, heat[0]))),
+            "is_empty": not heat[0].any(),
             "method": wanted.method,
             "boxes": boxes[str(run.predictions.names[choice.row]), choice.finding],
         }
@@ -83,7 +84,7 @@ def examples(gathered: Gathered, wanted: Wanted, problems: list[str], say: Say) 
 
 
 def chosen_run(gathered: Gathered, name: str) -> Found:
-    """That asked for by name or folder, else the best of those that have weights."""
+    """That asked for by name or folder, else the best of those that have weights; one that was trained, if any was."""
     runs = {run.name: run for run in gathered.runs}
     if name:
         wanted = [run for run in gathered.runs if name == run.name or Path(name).resolve() == run.place.resolve()]
@@ -91,14 +92,30 @@ def chosen_run(gathered: Gathered, name: str) -> Found:
             raise DataError("no such run in this report", got=f"--examples-of {name}", allowed=", ".join(runs))
         return wanted[0]
     macros = {each["name"]: each["table"]["macro"]["auroc"] for each in gathered.facts["runs"]}
-    able = [run for run in gathered.runs if run.weights_sha256 and macros[run.name] is not None]
+    able = [run for run in gathered.runs if has_weights(run) and macros[run.name] is not None]
     if not able:
         raise DataError("no run has weights", do="give a run's folder with its checkpoints, or --examples 0")
-    return max(able, key=lambda run: float(macros[run.name]))
+    return max(able, key=lambda run: (run.regime != BASELINE, float(macros[run.name])))
+
+
+def has_weights(run: Found) -> bool:
+    return run.folder is not None and status(run.folder / BEST).kind == "file"
+
+
+def data_of(run: Found, tables: Tables | None) -> Tables:
+    """What it was scored on: the report's data, or else where the run itself found its own."""
+    wanted = run.predictions.data_sha256
+    if tables is not None and tables.manifest["sha256"] == wanted:
+        return tables
+    for folder in folders_of([run]):
+        with suppress(CxrError, OSError):
+            if (own := read_tables(folder)).manifest["sha256"] == wanted:
+                return own
+    raise DataError(f"the data that {run.name} was scored on is not at hand", do="give --data DIR, or --examples 0")
 
 
 def network_of(run: Found) -> Saved:
-    if run.folder is None or not exists(run.folder / BEST):
+    if run.folder is None or not has_weights(run):
         got = f"{run.name}: no {BEST}"
         raise DataError("maps need a network's weights", got=got, do="give its run's folder, or --examples 0")
     saved = of_file(run.folder / BEST, run.name)
@@ -145,9 +162,9 @@ def boxes_of(
     if path is None:
         return found
     try:
-        boxes = given_boxes(path, samples, run.predictions.findings).boxes
+        boxes = given_boxes(regular(path), samples, run.predictions.findings).boxes
     except (CxrError, OSError) as error:
-        problems.append(f"examples: {error}")
+        problems.append(printable(f"examples: {error}"))
         return found
     sides = samples[["name", "source_width", "source_height"]]
     for each in boxes.merge(sides, on="name").to_dict("records"):
@@ -159,7 +176,7 @@ def boxes_of(
 
 
 def described(run: Found, choice: Choice) -> dict[str, Any]:
-    predictions, row = run.predictions, choice.row
+    predictions, labelled, row = run.predictions, run.labelled, choice.row
     column = predictions.findings.index(choice.finding)
     limits = run.fitted.thresholds
     return {
@@ -171,7 +188,7 @@ def described(run: Found, choice: Choice) -> dict[str, Any]:
         "score": float(predictions.scores[row, column]),
         "threshold": None if limits is None else number(limits[column]),
         "why": choice.why,
-        "truth": [name for name, has in zip(predictions.findings, predictions.labels[row], strict=True) if has],
+        "truth": [name for name, has in zip(labelled.findings, labelled.labels[row], strict=True) if has],
         "scores": dict(zip(predictions.findings, predictions.scores[row].tolist(), strict=True)),
     }
 

@@ -1,13 +1,15 @@
 """The one boundary to files: what is read is whole or refused by name, what is written is whole or not there."""
 
+import csv
 import fcntl
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,3 +236,10 @@ def new_file(path: Path, num_bytes: int) -> Iterator[Path]:
 def map_file(path: Path, writable: bool = False) -> npt.NDArray[np.uint8]:
     """A file's bytes as an array that processes share; what is written to it without `writable` stays in memory."""
     return np.memmap(path, np.uint8, "r+" if writable else "c")
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """With its end. Python before 3.13 quotes a carriage return only where ends of lines have one."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"

@@ -272,7 +272,7 @@ def facts(
     runs[-1]["localization"] = localized(findings)
     pairs = compare_all({run["name"]: predicted(i, num_findings) for i, run in enumerate(runs)}, REPLICATES)
     made = {
-        "format": 1,
+        "report": 1,
         "cxrbench": "0.1.0",
         "made": "2026-11-21T20:30:00+0000",
         "command": "cxrbench report runs/all --out report.html",
@@ -292,6 +292,25 @@ def facts(
     }
     # As it comes from a file: copies, and no numpy
     return json.loads(json.dumps(made, default=float))  # type: ignore[no-any-return]
+
+
+def many(num_runs: int = 15) -> dict[str, Any]:
+    """As many as one may compare, with long names, made by one command."""
+    made = facts(4, 2, 0)
+    runs = [made["runs"][i % 2] | {"name": f"seed-{i}/regularised-more-than-the-rest/full"} for i in range(num_runs)]
+    command = {"command": "cxrbench train --seeds 15 --out runs/many", "localization": None}
+    pairs = [made["paired"][0] | {"run": run["name"], "against": runs[0]["name"]} for run in runs[1:]]
+    seeds = [
+        {"recipe": "full", "group": 0, "runs": 15, "mean": 0.7, "deviation": 0.01, "lowest": 0.68, "highest": 0.72}
+    ]
+    return made | {"runs": [run | command for run in runs], "paired": pairs, "seeds": seeds}
+
+
+def alone() -> dict[str, Any]:
+    """One run, whose settings are all columns; one of them is long."""
+    made = facts(2, 1, 0)
+    made["runs"][0]["split"] = "official, train/val 87.5/12.5 by patient, seed 0"
+    return made
 
 
 def empty() -> dict[str, Any]:

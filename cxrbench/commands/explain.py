@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from cxrbench.commands.options import add_device, positive, warn
 from cxrbench.commands.options import seed as not_negative
-from cxrbench.commands.predict import order_of, tell, the_one
+from cxrbench.commands.predict import order_of, tell, tell_large, the_one
 from cxrbench.metrics.text import RESEARCH
 
 if TYPE_CHECKING:
+    from cxrbench.mapping import Done
     from cxrbench.predicting import Bad
 
 METHODS = ("gradcam", "layercam")  # those of models/cam.py, which is slow to import
+MANY = 0.1  # of the maps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     parser.add_argument(
-        "--batch", type=positive, metavar="N", help="images a step, the last one padded (default: as in training)"
+        "--batch",
+        type=positive,
+        metavar="N",
+        help="images a step, the last one padded; 1 is quicker for a few images on a CPU, and changes the last bits "
+        "of their scores (default: as in training)",
     )
     parser.add_argument(
         "--threads", type=not_negative, default=0, metavar="N", help="that decode, and write; 0: one a core (default)"
@@ -76,7 +82,17 @@ def run(args: argparse.Namespace) -> int:
 
         terms = terms_of(saved, order.view)
         done = write_maps(saved, explainer, terms, paths, args.findings, args.out, order, args.method, hear)
-    without = len(paths) - done.num_bad - done.num_images
+    num_seen = len(paths) - done.num_bad
+    tell_large(done.num_large, num_seen, order.view)
+    without = num_seen - done.num_images
     none_over = f", {without:,} with no finding over its threshold" if without else ""
-    print(f"{args.out}: {done.num_maps:,} maps of {done.num_images:,} images{none_over}, listed in {MAPS}; {RESEARCH}")
+    maps = f"{done.num_maps:,} maps of {done.num_images:,} images{none_over}{empty_text(done, args.method)}"
+    print(f"{args.out}: {maps}, listed in {MAPS}; {RESEARCH}")
     return 1 if done.num_bad else 0
+
+
+def empty_text(done: "Done", method: str) -> str:
+    if not done.num_empty:
+        return ""
+    fewer = "; --method layercam leaves fewer" if method == "gradcam" and done.num_empty > MANY * done.num_maps else ""
+    return f", {done.num_empty:,} of them empty, for lack of anything that speaks for the finding{fewer}"

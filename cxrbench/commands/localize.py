@@ -96,20 +96,20 @@ BESIDE = (SHOWN[0], SHOWN[1], SHOWN[3], SHOWN[6])
 
 
 def text_of(found: dict[str, Any]) -> list[str]:
+    from cxrbench.localizing.result import doubts
     from cxrbench.metrics.text import RESEARCH
 
-    lines = [*findings_text(found), "", *controls_text(found), "", *verdict_text(found)]
+    lines = [*findings_text(found), "", *controls_text(found), "", *verdict_text(found), *doubts(found)]
     return ["", *lines, published_text(found["published"]), RESEARCH]
 
 
 def findings_text(found: dict[str, Any]) -> list[str]:
     """Of the network, finding by finding."""
-    from cxrbench.metrics.text import FEW_PATIENTS, WIDE, title
+    from cxrbench.metrics.text import WIDE, title
 
     of, undefined = found["maps"]["network"], found["undefined"]
     rows = {name: each for name, each in of["findings"].items() if name not in undefined}
     mean = {"boxes": sum(each["boxes"] for each in rows.values()), **of["mean"]}
-    few = [name for name, each in rows.items() if each["patients"] < FEW_PATIENTS]
 
     def row(name: str, each: dict[str, Any]) -> str:
         figures = "".join(f"{short(at(each, name, overlap)['value']):>10}" for _, name, overlap in SHOWN)
@@ -120,7 +120,6 @@ def findings_text(found: dict[str, Any]) -> list[str]:
         *[row(name, each) for name, each in rows.items()],
         row(f"mean of {mean['over']}", mean),
         *([f"undefined, for lack of boxes: {', '.join(undefined)}"] if undefined else []),
-        *([f"boxes of fewer than {FEW_PATIENTS} patients, too few for an interval: {', '.join(few)}"] if few else []),
         "IoBB, IoU: share of the boxes found, at an overlap above it; false: boxes a map that match none at IoBB 0.25;",
         "empty: share of maps that are 0 everywhere, and find nothing",
     ]

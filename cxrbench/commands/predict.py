@@ -6,8 +6,6 @@ of, the others go on, and the exit code is 1. For research, not for diagnosis.
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 import warnings
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     paths = find_images(args.images)  # before torch, which takes seconds
     from tqdm import tqdm
 
-    from cxrbench.predicting import answers, predict, terms_of
+    from cxrbench.predicting import answers, is_large, predict, sight_of, terms_of
     from cxrbench.saved import find
 
     warn()
@@ -70,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     order = order_of(args, saved)
     terms = terms_of(saved, order.view)
     form = (Json if args.json else Csv if args.csv else Text)(terms)
-    num_bad = 0
+    num_bad = num_large = num_seen = 0
+    sight = sight_of(saved)
     with closing(predict(saved, paths, order)) as batches, tqdm(total=len(paths), disable=None, leave=False) as bar:
         show(form.begin())
         for scored in batches:
@@ -78,8 +77,11 @@ def run(args: argparse.Namespace) -> int:
                 tell(scored.bad)
                 show(form.rows(answers(scored, terms), scored.bad))
             num_bad += len(scored.bad)
+            num_seen += len(scored.names)
+            num_large += sum(is_large(shape, sight) for shape in scored.shapes)
             bar.update(len(scored.names) + len(scored.bad))
     show(form.end())
+    tell_large(num_large, num_seen, order.view)
     if args.csv:
         print(f"cxrbench: {RESEARCH}", file=sys.stderr)
     return 1 if num_bad else 0
@@ -104,6 +106,13 @@ def order_of(args: argparse.Namespace, saved: "Saved") -> "Order":
 def tell(bad: "Sequence[Bad]") -> None:
     for each in bad:
         print(f"cxrbench: {DataError('bad image', got=f'{each.name}: {each.problem}')}", file=sys.stderr)
+
+
+def tell_large(num_large: int, num_images: int, view: str) -> None:
+    from cxrbench.predicting import large_text
+
+    if num_large:
+        print(f"cxrbench: {large_text(num_large, num_images, view)}", file=sys.stderr)
 
 
 def show(lines: Sequence[str]) -> None:
@@ -181,9 +190,9 @@ class Csv:
 
 
 def row(cells: list[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().removesuffix("\n")
+    from cxrbench.storage import csv_line
+
+    return csv_line(cells).removesuffix("\n")
 
 
 class Json:

@@ -7,6 +7,7 @@ For research, not for diagnosis.
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -14,19 +15,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrbench.commands.options import add_device, replicates, seed, warn
-from cxrbench.errors import DataError, UsageError
+from cxrbench.commands.predict import in_a_line
+from cxrbench.errors import CxrError, DataError, UsageError
 
 if TYPE_CHECKING:
     from cxrbench.report.facts import Asked, Gathered
 
 SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".json": "json"}
 EXAMPLES, MOST_EXAMPLES = 24, 60
+# By what each form is known, near its beginning.
+OURS = re.compile(
+    rb'\A(?:<!doctype html>.*?<meta name="generator" content="cxrbench report">|<!-- cxrbench report -->|'
+    rb'\{\s*"report": \d+,\s*"cxrbench": ")',
+    re.DOTALL | re.IGNORECASE,
+)
+BEGINNING = 2000  # bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="runs/first, runs/all, scores.csv, scores.parquet")
-    add("--out", type=Path, required=True, metavar="FILE", help="the report; an older one is replaced")
+    add(
+        "--out", type=Path, required=True, metavar="FILE", help="the report; an older one is replaced, and nothing else"
+    )
     add("--format", choices=("html", "md", "json"), help="default: by FILE's ending")
     add("--part", choices=("test", "val", "train"), default="test", help="default: test")
     add("--view", choices=("center", "tencrop"), help="predictions of this view (default: training's own)")
@@ -40,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"images with maps, 0 to {MOST_EXAMPLES} (default: {EXAMPLES}, where there are data and weights)",
     )
-    add("--examples-of", default="", metavar="RUN", help="by name or folder (default: the highest macro AUROC)")
+    add(
+        "--examples-of",
+        default="",
+        metavar="RUN",
+        help="by name or folder (default: the highest macro AUROC of those trained)",
+    )
     add("--method", choices=("gradcam", "layercam"), default="gradcam", help="of the maps (default: gradcam)")
     add("--boxes", type=Path, metavar="CSV", help="NIH's BBox_List_2017.csv: boxes on the examples")
     add("--figures", type=Path, metavar="DIR", help="the figures as files for papers, too")
@@ -57,8 +73,17 @@ def num_examples(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        return make(args)
+    except CxrError as error:
+        error.args = (in_a_line(str(error)),)  # names that no terminal should see raw
+        raise
+
+
+def make(args: argparse.Namespace) -> int:
     form = format_of(args)
     refuse_place(args.out)
+    refuse_figures(args.figures)
     write = WRITERS[form]()  # what it needs is imported now, not after minutes of work
     warn()
     from cxrbench.metrics.text import RESEARCH, counted
@@ -71,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if has_examples(args, gathered):
         add_examples(args, gathered)
     for problem in facts["problems"]:
-        print(f"cxrbench: {problem}", file=sys.stderr)
+        print(f"cxrbench: {in_a_line(problem)}", file=sys.stderr)
     with atomic_write(args.out) as file:
         file.write(write(facts).encode(errors="replace"))
     if args.figures:
@@ -86,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def say(text: str) -> None:
-    print(text.encode(errors="replace").decode(), flush=True)
+    print(in_a_line(text), flush=True)
 
 
 def format_of(args: argparse.Namespace) -> str:
@@ -101,10 +126,26 @@ def refuse_place(out: Path) -> None:
     """Before minutes of work."""
     from cxrbench.storage import status
 
-    if status(out).kind == "folder":
+    if (there := status(out).kind) == "folder":
         raise UsageError("--out is a folder", got=out, do="give a file's name")
     if status(out.parent).kind != "folder":
         raise DataError("no such folder", got=out.parent, do="create it first")
+    if there != "nothing" and not (there == "file" and is_report(out)):
+        raise UsageError("--out is there and no report", got=out, do="choose another name")
+
+
+def is_report(path: Path) -> bool:
+    from cxrbench.storage import open_read
+
+    with open_read(path) as file:
+        return bool(OURS.match(file.read(BEGINNING)))
+
+
+def refuse_figures(folder: Path | None) -> None:
+    from cxrbench.storage import status
+
+    if folder and any(status(each).kind not in ("folder", "nothing") for each in (folder, *folder.parents)):
+        raise UsageError("--figures is no folder", got=folder, do="give a folder's name")
 
 
 def asked_of(args: argparse.Namespace) -> "Asked":

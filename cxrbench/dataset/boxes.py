@@ -54,9 +54,13 @@ def cut(boxes: pd.DataFrame, samples: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     places = samples.set_index("name").loc[boxes["name"]]
     right, bottom = (places[side].to_numpy() for side in ("source_width", "source_height"))
     x, y, width, height = (boxes[name].to_numpy() for name in ("x", "y", "width", "height"))
+    x0, y0 = x.clip(0), y.clip(0)
+    x1, y1 = (x + width).clip(max=right), (y + height).clip(max=bottom)
+    outside = (x >= right) | (y >= bottom) | (x + width <= 0) | (y + height <= 0)
+    is_sliver = ~outside & ((x1 - x0) * (y1 - y0) <= 0)  # so thin that rounding leaves nothing of it
     bad = {
-        "a box without area": (width <= 0) | (height <= 0),
-        "a box outside of its image": (x >= right) | (y >= bottom) | (x + width <= 0) | (y + height <= 0),
+        "a box without area": (width <= 0) | (height <= 0) | is_sliver,
+        "a box outside of its image": outside,
     }
     for what, those in bad.items():
         if those.any():
@@ -67,6 +71,6 @@ def cut(boxes: pd.DataFrame, samples: pd.DataFrame) -> tuple[pd.DataFrame, int]:
             do = "boxes count in pixels of the PNGs that were sharded"
             raise DataError(what, got=got, allowed=allowed, do=do)
     found = boxes[["name", "finding"]].reset_index(drop=True)
-    found["x0"], found["y0"] = x.clip(0), y.clip(0)
-    found["x1"], found["y1"] = (x + width).clip(max=right), (y + height).clip(max=bottom)
+    for name, corners in zip(CORNERS, (x0, y0, x1, y1), strict=True):
+        found[name] = corners
     return found, int(((x < 0) | (y < 0) | (x + width > right) | (y + height > bottom)).sum())

@@ -3,8 +3,6 @@
 A finished shard has its outcome in `.work/`; the manifest is written last, and a folder without one is no data set.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -25,7 +23,7 @@ from cxrbench.dataset.resume import begin, finished, refuse_if_begun_otherwise, 
 from cxrbench.dataset.source import find_sources
 from cxrbench.dataset.task import WORK, Outcome, Task, read_outcome, run_task
 from cxrbench.errors import DataError
-from cxrbench.storage import atomic_write, exists, sha256_of
+from cxrbench.storage import atomic_write, csv_line, exists, sha256_of
 
 Report = Callable[[int], None]
 NUM_TELLING = 16  # images whose shape most others share
@@ -194,7 +192,5 @@ def finalise(job: Job) -> dict[str, Any]:
 
 
 def write_quarantine(bad: list[tuple[str, str]], folder: Path) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("name", "reason"), *bad])
     with atomic_write(folder / manifest.QUARANTINE) as file:
-        file.write(text.getvalue().encode())
+        file.write("".join(map(csv_line, [("name", "reason"), *bad])).encode())

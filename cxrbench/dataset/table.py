@@ -46,8 +46,15 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_boxes(path: Path) -> pd.DataFrame:
     """`BBox_List_2017.csv` -> name, finding, x, y, width, height, in pixels of the image."""
     raw = read_csv(path, (NAME, "Finding Label", *BOX_COLUMNS), "NIH's BBox CSV")
-    findings = {text: canonical(text) for text in raw["Finding Label"].unique()}
-    boxes = pd.DataFrame({"name": raw[NAME], "finding": raw["Finding Label"].map(findings)})
+    findings = {}
+    for text in raw["Finding Label"].unique():
+        try:
+            findings[text] = canonical(text)
+        except DataError as error:
+            line = int(np.argmax(raw["Finding Label"] == text)) + FIRST_ROW
+            raise DataError(f"line {line} of the CSV: {error}") from None
+    names = raw[NAME].str.replace(r"\.png$", ".png", case=False, regex=True)  # as read_table has them
+    boxes = pd.DataFrame({"name": names, "finding": raw["Finding Label"].map(findings)})
     for theirs, ours in zip(BOX_COLUMNS, ("x", "y", "width", "height"), strict=True):
         boxes[ours] = numbers(raw, theirs)
     refuse(raw, boxes[["x", "y", "width", "height"]].isna().any(axis=1), "Bbox[x]", "four numbers")

@@ -25,7 +25,8 @@ is {difference, low, high, discarded}; any of these but `discarded`, which count
     differences         {CONTROL: {pointing: DIFFERENCE, mean_iou: DIFFERENCE, accuracy_iou: {"0.1": ..}, ..}}: the
                         network's mean less the control's, paired
     verdict             {pointing|mean_iou: {beats: [CONTROL, ..], behind: [..], undecided: [..], empty: [..]}}, by
-                        these intervals; empty: most of its maps are, so that nothing is claimed
+                        these intervals; empty: most of its maps are, so that nothing is claimed; all undecided, where
+                        a finding in the mean has boxes of fewer than 10 patients
     published           {name, note, accuracy_iobb: {"0.1": 0.629, ..}}: means over 8 findings
     warnings            one line each
 

@@ -54,7 +54,11 @@ def at_center(scene: Scene) -> Maps:  # noqa: ARG001 - one signature
 
 
 def at_usual_place(scene: Scene) -> Maps:
-    """Where the other half's boxes are: what a reader who never looks at the image could know."""
+    """Where the other half's boxes are: what a reader who never looks at the image could know.
+
+    The only control whose threshold its own boxes have a say in: the other half, on which it is chosen, has maps that
+    are made of them. Maps stay as they are when patients are drawn again.
+    """
     seen: dict[tuple[int, str], list[Floats]] = {}
     for image in scene.images:
         size = np.array([image.width, image.height] * 2)

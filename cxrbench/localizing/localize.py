@@ -19,7 +19,7 @@ from cxrbench.errors import DataError, UsageError
 from cxrbench.evaluating import EVAL, config_of
 from cxrbench.explaining import Explainer, Gray, explainer_of, seen
 from cxrbench.localizing.controls import CONTROLS, Maps, of_network
-from cxrbench.localizing.result import NETWORK, about_of, judged, warnings_of
+from cxrbench.localizing.result import NETWORK, about_of, doubts, judged, warnings_of
 from cxrbench.localizing.scene import Boxed, Order, Scene, asked_for, boxed, rows_of
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.localization import outcomes
@@ -55,7 +55,8 @@ def localize(saved: Saved, order: Order, say: Say, advance: Advance) -> tuple[di
     for line in failed:
         say(line)
     about = about_of(scene, order, opened, given)
-    result = {**about, "warnings": [*warnings, *failed], **judged(found, rows, order)}
+    result = {**about, **judged(found, rows, order)}
+    result["warnings"] = [*warnings, *failed, *doubts(result)]
     runs.write_json(out, result)
     return result, out
 

@@ -12,6 +12,7 @@ from cxrbench.dataset.boxes import Given
 from cxrbench.dataset.opened import Opened
 from cxrbench.localizing.scene import Boxed, Order, Scene
 from cxrbench.metrics.auroc import Floats
+from cxrbench.metrics.compare import MIN_PATIENTS
 from cxrbench.metrics.intervals import LEVEL
 from cxrbench.metrics.localization import (
     EMPTY,
@@ -25,12 +26,12 @@ from cxrbench.metrics.localization import (
     drawn,
     table,
 )
-from cxrbench.metrics.text import RESEARCH, counted
+from cxrbench.metrics.text import FEW, FEW_PATIENTS, RESEARCH, counted
 from cxrbench.saved import Saved, sha256
 from cxrbench.storage import read_bytes
 
 NETWORK = "network"
-MOSTLY = 0.5  # of a control's maps
+MOSTLY = 0.5  # of the maps
 JUDGED = ("pointing", "mean_iou")
 WANG = {
     "name": "Wang et al. 2017, Table 4",
@@ -117,6 +118,7 @@ def judged(found: dict[str, Floats], rows: Rows, order: Order) -> dict[str, Any]
             control = draw(name)  # one at a time: replicates are many
             tables[name], differences[name] = table(control, rows), difference(network, control)
             empty += [name] if control.mean[EMPTY] > MOSTLY else []
+    is_enough = not too_few(tables[NETWORK], MIN_PATIENTS)
     return {
         "findings": list(rows.findings),
         "undefined": [name for name, has in zip(rows.findings, rows.has_boxes, strict=True) if not has],
@@ -135,13 +137,13 @@ def judged(found: dict[str, Floats], rows: Rows, order: Order) -> dict[str, Any]
         },
         "maps": tables,
         "differences": differences,
-        "verdict": {name: verdict(differences, name, empty) for name in JUDGED},
+        "verdict": {name: verdict(differences, name, empty, is_enough) for name in JUDGED},
     }
 
 
-def verdict(differences: dict[str, Any], name: str, empty: Sequence[str]) -> dict[str, list[str]]:
+def verdict(differences: dict[str, Any], name: str, empty: Sequence[str], is_enough: bool) -> dict[str, list[str]]:
     """By the interval alone: where it includes 0, or there is none, nothing is claimed. Nor is it of maps that are
-    mostly empty, since finding more than nothing is no feat.
+    mostly empty, since finding more than nothing is no feat; nor of anything, if patients are not enough.
     """
     found: dict[str, list[str]] = {"beats": [], "behind": [], "undecided": [], "empty": []}
     for control, of in differences.items():
@@ -149,6 +151,37 @@ def verdict(differences: dict[str, Any], name: str, empty: Sequence[str]) -> dic
             found["empty"].append(control)
             continue
         low, high = of[name]["low"], of[name]["high"]
-        is_above, is_below = low is not None and low > 0, high is not None and high < 0
+        is_above = is_enough and low is not None and low > 0
+        is_below = is_enough and high is not None and high < 0
         found["beats" if is_above else "behind" if is_below else "undecided"].append(control)
     return found
+
+
+def too_few(table: dict[str, Any], patients: int) -> list[str]:
+    """Findings in the mean that have boxes of fewer patients than that, and how many: there, each counts as much as any
+    other. Where all have MIN_PATIENTS, hardly a draw of patients is without one of them.
+    """
+    return [
+        f"{name} ({each['patients']})" for name, each in table["findings"].items() if 0 < each["patients"] < patients
+    ]
+
+
+def doubts(found: dict[str, Any]) -> list[str]:
+    """What one must know before believing the figures that came out."""
+    table, replicates = found["maps"][NETWORK], found["interval"]["replicates"]
+    mean = table["mean"]  # draws without a value are the same for all of its figures, and for all maps
+    left = replicates - mean["mean_iou"]["discarded"]
+    lines = []
+    if few := too_few(table, FEW_PATIENTS):
+        lines.append(f"intervals are too narrow where fewer than {FEW_PATIENTS} patients have boxes: {', '.join(few)}")
+    if few := too_few(table, MIN_PATIENTS):
+        lines.append(f"nothing is claimed, since fewer than {MIN_PATIENTS} patients have boxes: {', '.join(few)}")
+    if left < FEW * replicates:
+        lines.append(
+            f"the mean's interval rests on {left:,} of {replicates:,} draws: in the others a finding had no box"
+        )
+    if mean["empty"]["value"] > MOSTLY:
+        share = f"{mean['empty']['value']:.0%} of the network's maps are empty"
+        more = "" if found.get("method") == "layercam" else "; --method layercam leaves fewer"
+        lines.append(f"{share}, and find nothing{more}")
+    return lines

@@ -1,8 +1,8 @@
 """How well maps find given boxes, after Wang et al. 2017, section 4: boxes about the regions over a threshold, and
 their overlap with the given ones. A row is a map: of an image, and of a finding that it has boxes of.
 
-No box has a say in the threshold that it is scored with: patients are dealt to two halves, and each half's threshold is
-chosen on the other.
+No box has a say in the threshold that it is scored with, unless maps are made of boxes: patients are dealt to two
+halves, and each half's threshold is chosen on the other.
 """
 
 from collections.abc import Sequence

@@ -74,6 +74,10 @@ class Cam:
         """Maps are asked for when the logits are known: they may decide which."""
         return passed(self.network, images, [each.name for each in self.cuts])
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Without maps."""
+        return passed(self.network, images, []).logits
+
     def maps(self, found: Passed, wanted: Sequence[Sequence[int]]) -> Tensor:
         """float32 [B, most findings wanted of an image, h, w], at least 0; of image i, the first len(wanted[i]) count.
 

@@ -39,25 +39,26 @@ def outer(axis: Axis, values: list[float]) -> Ends:
     high = max(values, default=1.0) if axis.high is None else axis.high
     if high - low < NEAR:
         low, high = low - 0.5 * (axis.low is None), low + 0.5
-    step = step_of(low, high)
+    step = step_of(low, high, axis.is_whole)
     return (
         math.floor(low / step + NEAR) * step if axis.low is None else low,
         math.ceil(high / step - NEAR) * step if axis.high is None else high,
     )
 
 
-def step_of(low: float, high: float) -> float:
+def step_of(low: float, high: float, is_whole: bool = False) -> float:
     """1, 2 or 5 times a power of ten."""
     rough = (high - low) / NUM_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    return next((factor * power for factor in (1, 2, 5) if factor * power >= rough * (1 - NEAR)), 10 * power)
+    step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough * (1 - NEAR)), 10 * power)
+    return max(1.0, step) if is_whole else step
 
 
-def ticks(ends: Ends, is_log: bool = False) -> list[float]:
+def ticks(ends: Ends, is_log: bool = False, is_whole: bool = False) -> list[float]:
     low, high = ends
     if is_log:
         return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
-    step = step_of(low, high)
+    step = step_of(low, high, is_whole)
     first, last = math.ceil(low / step - NEAR), math.floor(high / step + NEAR)
     return [round(step * number, 12) for number in range(first, last + 1)]
 

@@ -1,12 +1,14 @@
 """A table as values: what its cells say, by what they are sorted, and of which run and finding they are."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrbench.report.values import between, decimal, share, short, whole
 
 Facts = Mapping[str, Any]
+MOST_ON_PAPER = {"upright": 24}  # columns beside the first, by kind; of others:
+MOST, PIECE = 12, 8  # as many are not broken, and a piece of more has as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,39 @@ class Table:
         """Of each column, by its first row."""
         first = next(iter((*self.rows, *self.foot)), None)
         return [cell.is_figure for cell in first.cells] if first else [False] * len(self.columns)
+
+    @property
+    def on_paper(self) -> "list[Table]":
+        """In pieces as wide as a page, if it is wider; a run's neighbours stay together."""
+        if len(self.columns) <= 1 + MOST_ON_PAPER.get(self.kind, MOST):
+            return []
+        pieces: list[list[int]] = [[]]
+        for block in self.blocks:
+            if pieces[-1] and len(pieces[-1]) + len(block) > PIECE:
+                pieces.append([])
+            pieces[-1] += block
+        return [self.piece(each, f"{i} of {len(pieces)}") for i, each in enumerate(pieces, 1)]
+
+    @property
+    def blocks(self) -> list[list[int]]:
+        """Columns that one head is above, else one each."""
+        found: list[list[int]] = []
+        for place, column in enumerate(self.columns[1:], 1):
+            before = self.columns[place - 1]
+            is_same = column.group and (column.group, column.run) == (before.group, before.run)
+            if is_same and len(found[-1]) < PIECE:
+                found[-1].append(place)
+            else:
+                found.append([place])
+        return found
+
+    def piece(self, places: Sequence[int], which: str) -> "Table":
+        def some(rows: Sequence[Row]) -> list[Row]:
+            return [replace(row, cells=[row.cells[each] for each in (0, *places)]) for row in rows]
+
+        columns = [self.columns[each] for each in (0, *places)]
+        caption = f"{self.caption} ({which})"
+        return replace(self, caption=caption, columns=columns, rows=some(self.rows), foot=some(self.foot))
 
     @property
     def groups(self) -> list[tuple[str, int, int | None]]:

@@ -4,8 +4,7 @@ A chart with names along an axis has one name a whole number, from the top; all 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cxrbench.report.values import decimal, share, whole, with_ends
@@ -13,6 +12,7 @@ from cxrbench.report.values import decimal, share, whole, with_ends
 Facts = Mapping[str, Any]
 Numbers = Sequence[float | None]
 NUM_STYLES = 6
+MOST_BANDS = 6  # runs: of more, bands hide each other
 ROOM = 0.72  # of the distance between two names, for the marks of all runs
 
 
@@ -23,6 +23,7 @@ class Axis:
     high: float | None = None
     names: Sequence[str] = ()
     is_log: bool = False
+    is_whole: bool = False  # counts: no ticks between
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def thickness(series: Series, count: int) -> float:
 def forest(facts: Facts) -> list[Chart]:
     """AUROC by finding, and the macro."""
     names, runs = [*facts["findings"], "macro"], facts["runs"]
-    series = [dots(run["name"], i, len(runs), names, areas_of(run["table"])) for i, run in enumerate(runs)]
+    series = [dots(run, i, beside(i, len(runs)), names, areas_of(run["table"])) for i, run in enumerate(runs)]
     if not any(known(each.x) for each in series):
         return []
     about = "AUROC of each finding with its 95% interval, a mark a run; the same figures are in the table"
@@ -97,24 +98,30 @@ def areas_of(table: Facts) -> dict[str, Facts]:
     return {**table["findings"], "macro": table["macro"]}
 
 
-def dots(name: str, number: int, count: int, names: Sequence[str], figures: Mapping[str, Facts]) -> Series:
-    """AUROCs along a line a name; of those that have one."""
+def dots(run: Facts, number: int, aside: float, names: Sequence[str], figures: Mapping[str, Facts]) -> Series:
+    """AUROCs along a line a name, so far from its middle; of those that have one."""
     there = [(place, figures[each]) for place, each in enumerate(names) if each in figures]
     columns = {key: [figure.get(key) for _, figure in there] for key in ("auroc", "low", "high")}
+    name = run["name"]
     return Series(
         name,
         columns["auroc"],
-        [place + beside(number, count) for place, _ in there],
+        [place + aside for place, _ in there],
         number,
         "points",
         columns["low"],
         columns["high"],
         texts=[
-            f"{names[place]}, {name}: {with_ends(each['auroc'], each.get('low'), each.get('high'))}"
+            f"{names[place]}, {name}: {with_ends(each['auroc'], each.get('low'), each.get('high'))}{over(each)}"
             for place, each in there
         ],
         run=number,
     )
+
+
+def over(figures: Facts) -> str:
+    """Of how many findings it is the mean."""
+    return f", over {figures['over']} findings" if figures.get("over") else ""
 
 
 def by_finding(
@@ -129,6 +136,8 @@ def by_finding(
             there = [(i, run, curve) for i, run, curve in with_it if curve]
             series = [SERIES[kind](i, run, curve, run["table"]["findings"][name]) for i, run, curve in there]
             if series:
+                has_bands = len(facts["runs"]) <= MOST_BANDS
+                series = [each if has_bands else replace(each, band=None, low=(), high=()) for each in series]
                 found.append(draw(number, name, series, [curve for *_, curve in there]))
         return found
 
@@ -192,27 +201,6 @@ def draw_calibration(number: int, name: str, series: list[Series], _: list[Facts
     return Chart(key, name, x, y, series, said(series), has_diagonal=True, is_square=True, finding=number)
 
 
-TRAITS = {"sex": "Sex", "age": "Age, years", "view": "View", "follow_up": "First image or follow-up"}
-
-
-def subgroups(facts: Facts) -> list[Chart]:
-    """Macro AUROC of the groups of each trait."""
-    tables = [run["table"].get("subgroups") or {} for run in facts["runs"]]
-    found = []
-    for trait in dict.fromkeys(chain(*tables)):
-        groups = [table.get(trait, {}).get("groups", {}) for table in tables]
-        names = list(dict.fromkeys(chain(*groups)))
-        figures = [{name: each["macro"] for name, each in group.items()} for group in groups]
-        series = [
-            dots(run["name"], i, len(groups), names, figures[i]) for i, run in enumerate(facts["runs"]) if figures[i]
-        ]
-        if any(known(each.x) for each in series):
-            about = "macro AUROC of each group with its 95% interval, a mark a run; also in the table"
-            title, axis = TRAITS.get(trait, trait), Axis("macro AUROC (95% interval)", high=1.0)
-            found.append(Chart(f"subgroups-{trait}", title, axis, Axis("", names=names), series, about))
-    return found
-
-
 TRAINED = {
     "train_loss": ("Training part", "loss"),
     "val_loss": ("Validation part", "loss"),
@@ -233,7 +221,7 @@ def training(facts: Facts) -> list[Chart]:
         if series:
             title = f"{part}: {what}"
             about = f"{title}, by epoch: " + said([each for each in series if each.about])
-            found.append(Chart(f"training-{key}", title, Axis("epoch"), Axis(what), series, about))
+            found.append(Chart(f"training-{key}", title, Axis("epoch", is_whole=True), Axis(what), series, about))
     return found
 
 

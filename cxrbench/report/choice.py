@@ -13,6 +13,12 @@ from cxrbench.predictions import Predictions
 Rows = npt.NDArray[np.intp]
 SHARES = {"hit": 3, "miss": 2, "false alarm": 2, "correct rejection": 1}  # of eight
 HAS = {"hit": True, "miss": True, "false alarm": False, "correct rejection": False}
+UNDECIDED = {  # where a finding has no threshold, nothing is hit or missed
+    "hit": "highest with",
+    "miss": "lowest with",
+    "false alarm": "highest without",
+    "correct rejection": "lowest without",
+}
 OVER = {"hit": True, "miss": False, "false alarm": True, "correct rejection": False}
 
 
@@ -34,7 +40,8 @@ def choose(run: Predictions, thresholds: Floats | None, num: int) -> list[Choice
         some = in_turn(run, thresholds, kind, start, used, wanted)
         chosen += some
         start += wanted  # the next kind begins with the findings that this one did not come to
-    order, places = list(SHARES), {name: place for place, name in enumerate(run.findings)}
+    order = [name for kind in SHARES for name in (kind, UNDECIDED[kind])]
+    places = {name: place for place, name in enumerate(run.findings)}
     return sorted(chosen, key=lambda each: (order.index(each.kind), places[each.finding]))
 
 
@@ -66,7 +73,8 @@ def in_turn(
             place, row = found
             used.add(row)
             why = reason(kind, run.findings[finding], place, int((run.labels[:, finding] > 0).sum()), len(run.names))
-            chosen.append(Choice(row, run.findings[finding], kind, why))
+            named = UNDECIDED[kind] if np.isnan(limit_of(thresholds, finding)) else kind
+            chosen.append(Choice(row, run.findings[finding], named, why))
     return chosen
 
 
@@ -74,10 +82,14 @@ def next_unused(rows: Iterator[tuple[int, int]], used: set[int]) -> tuple[int, i
     return next(((place, row) for place, row in rows if row not in used), None)
 
 
+def limit_of(thresholds: Floats | None, finding: int) -> float:
+    return float("nan") if thresholds is None else float(thresholds[finding])
+
+
 def candidates(run: Predictions, thresholds: Floats | None, kind: str, finding: int) -> Rows:
     """The surest first; equal scores by name. Without a threshold, the order alone decides."""
     scores, has = run.scores[:, finding], run.labels[:, finding] > 0
-    limit = np.nan if thresholds is None else thresholds[finding]
+    limit = limit_of(thresholds, finding)
     fits = has == HAS[kind]
     if not np.isnan(limit):
         fits &= (scores >= limit) == OVER[kind]

@@ -15,7 +15,8 @@ from cxrbench.dataset.splits import PARTS, Split
 from cxrbench.errors import CxrError, DataError
 from cxrbench.labels import NIH14
 from cxrbench.predictions import Predictions
-from cxrbench.report.files import read_object
+from cxrbench.report.drawable import refuse_undrawable
+from cxrbench.report.files import read_object, regular
 from cxrbench.report.found import Found
 from cxrbench.storage import exists, read_text, sha256_of
 
@@ -45,11 +46,21 @@ def tables_of(runs: list[Found], given: Path | None, problems: list[str]) -> Tab
     except (CxrError, OSError) as error:
         problems.append(f"data: {error}; or give where the data is now: --data DIR")
         return None
+    if not shas and (alone := names_alone(runs, tables)):
+        got = f"{len(alone):,}, such as {alone[0]}"
+        problems.append(f"data: {folder} lacks images that were scored ({got}), and is left aside; give --data DIR")
+        return None
     if shas and tables.manifest["sha256"] not in shas:
         got = f"{tables.manifest['sha256'][:12]} instead of {shas[0][:12]}"
         problems.append(f"data: {folder} holds other data than was scored ({got}), and is left aside; give --data DIR")
         return None
     return tables
+
+
+def names_alone(runs: list[Found], tables: Tables) -> list[str]:
+    """Of anyone's scores, names are all that tells which data they are of."""
+    known = set(tables.samples["name"])
+    return [name for run in runs for name in run.predictions.names.tolist() if name not in known]
 
 
 def folders_of(runs: list[Found]) -> list[Path]:
@@ -60,6 +71,8 @@ def folders_of(runs: list[Found]) -> list[Path]:
 
 
 def read_tables(folder: Path) -> Tables:
+    for name in (MANIFEST, SAMPLES):
+        regular(folder / name)
     manifest = read_manifest(folder)
     if sha256_of(folder / SAMPLES) != manifest["samples_sha256"]:
         raise DataError(f"{folder / SAMPLES} is not what {MANIFEST} says", do="convert again")
@@ -86,7 +99,7 @@ def data_of(runs: list[Found], tables: Tables | None, audit: Section | None, pro
         "split": split.policy if split is not None else first.predictions.split or None,
         "images": len(first.predictions.names if own is None else own),
         "patients": len(np.unique(first.predictions.patients if own is None else own["patient"])),
-        "parts": parts_of(first.predictions, split, tables),
+        "parts": parts_of(first, split, tables),
         "together": together(first.predictions),
         "leakage": None if split is None else audit_leakage(split),
         "audit": audit,
@@ -94,10 +107,14 @@ def data_of(runs: list[Found], tables: Tables | None, audit: Section | None, pro
     }
 
 
-def parts_of(scored: Predictions, split: Split | None, tables: Tables | None) -> Section:
-    """Each part as far as it is known: without the data's table, labels are known of the scored part alone."""
+def parts_of(run: Found, split: Split | None, tables: Tables | None) -> Section:
+    """Each part as far as it is known: without the data's table, labels are known of the scored part alone.
+
+    Counted are the findings asked for; an image without any finding has none of the others either.
+    """
+    scored = run.predictions
     if split is None:
-        return {scored.part or "scored": of_predictions(scored)}
+        return {scored.part or "scored": of_predictions(run)}
     labels = None if tables is None else tables.samples.set_index("name")[list(NIH14)]
     found: Section = {}
     for part in PARTS:
@@ -106,26 +123,23 @@ def parts_of(scored: Predictions, split: Split | None, tables: Tables | None) ->
             continue
         counts: Section = {"images": len(rows), "patients": int(rows["patient"].nunique())}
         if part == scored.part and set(rows["name"]) == set(scored.names.tolist()):
-            counts = of_predictions(scored)
+            counts = of_predictions(run)
         elif labels is not None and rows["name"].isin(labels.index).all():
-            own = labels.loc[rows["name"], list(set_of(scored, labels))]
-            counts |= {"findings": {name: int(count) for name, count in own.sum().items()}}
-            counts["no_finding"] = int((own.sum(axis=1) == 0).sum())
+            own, asked = labels.loc[rows["name"]], [name for name in scored.findings if name in labels]
+            every = [name for name in run.labelled.findings if name in labels]
+            counts |= {"findings": {name: int(count) for name, count in own[asked].sum().items()}}
+            counts["no_finding"] = int((own[every].sum(axis=1) == 0).sum())
         found[part] = {"findings": None, "no_finding": None, **counts}
     return found
 
 
-def set_of(scored: Predictions, labels: pd.DataFrame) -> list[str]:
-    return [name for name in scored.findings if name in labels]
-
-
-def of_predictions(run: Predictions) -> Section:
-    positives = run.labels.sum(0, dtype=np.int64).tolist()
+def of_predictions(run: Found) -> Section:
+    own = run.predictions
     return {
-        "images": len(run.names),
-        "patients": len(np.unique(run.patients)),
-        "findings": dict(zip(run.findings, positives, strict=True)),
-        "no_finding": int((run.labels.sum(1) == 0).sum()),
+        "images": len(own.names),
+        "patients": len(np.unique(own.patients)),
+        "findings": dict(zip(own.findings, own.labels.sum(0, dtype=np.int64).tolist(), strict=True)),
+        "no_finding": int((run.labelled.labels.sum(1) == 0).sum()),
     }
 
 
@@ -139,7 +153,7 @@ def quarantine_of(tables: Tables | None, problems: list[str]) -> Section | None:
     if tables is None or not exists(tables.folder / QUARANTINE):
         return None
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(tables.folder / QUARANTINE))))
+        rows = list(csv.DictReader(io.StringIO(read_text(regular(tables.folder / QUARANTINE)))))
     except (CxrError, csv.Error) as error:
         problems.append(f"data: {error}")
         return None
@@ -150,15 +164,18 @@ def quarantine_of(tables: Tables | None, problems: list[str]) -> Section | None:
 def read_audit(path: Path) -> Section:
     """What `cxrbench audit --json` printed."""
     found = read_object(path)
+    what, do = "not what cxrbench audit --json prints", "cxrbench audit .. --json > audit.json makes one"
     if any(key not in found for key in AUDITED):
-        do = "cxrbench audit .. --json > audit.json makes one"
-        raise DataError("not what cxrbench audit --json prints", got=path, do=do)
+        raise DataError(what, got=path, do=do)
+    refuse_undrawable("audit", found, what, path, do)
     return found
 
 
 def read_bench(path: Path) -> Section:
     """What `cxrbench bench .. --out` wrote."""
     found = read_object(path)
+    what, do = "not a benchmark's record", "give a file that cxrbench bench .. --out wrote"
     if found.get("format") != 1 or not isinstance(found.get("rows"), list):
-        raise DataError("not a benchmark's record", got=path, do="give a file that cxrbench bench .. --out wrote")
+        raise DataError(what, got=path, do=do)
+    refuse_undrawable("bench", found, what, path, do)
     return {"file": path.name, "bench": str(found.get("bench")), "record": found}

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from cxrbench.dataset.splits import CROSSING
+from cxrbench.dataset.splits import CROSSING, PARTS
 from cxrbench.labels import NIH14
-from cxrbench.metrics.text import FEW_PATIENTS
+from cxrbench.metrics.text import FEW_PATIENTS, counted, few
 from cxrbench.report import published
 from cxrbench.report.found import Found
-from cxrbench.report.groups import Group
+from cxrbench.report.groups import Group, recipes
 
 Table = dict[str, Any]
 NOISE = (
@@ -34,14 +34,7 @@ def doubts(runs: list[Found], tables: dict[str, Table], groups: list[Group]) -> 
 
 def of_run(run: Found, table: Table) -> list[str]:
     part, config = run.predictions.part, run.config
-    lines = []
-    if run.split is not None and len(crossing := run.split.crossing_patients()):
-        got = f"{len(crossing):,} patients are in several parts, such as {crossing[0]}"
-        lines.append(f"the split leaks: {got}; its scores are too good")
-    elif CROSSING in run.predictions.split:
-        lines.append(f"the split leaks ({run.predictions.split}); its scores are too good")
-    if learned := table["patients_learned_from"]:
-        lines.append(f"the network learned from {learned:,} of these patients: its scores are too good")
+    lines = leaks_of(run, table["patients_learned_from"])
     trained_on, scored_on = (run.environment or {}).get("data"), run.predictions.data_sha256
     if isinstance(trained_on, dict) and scored_on and trained_on.get("sha256") not in (None, scored_on):
         lines.append(f"scored on other shards ({scored_on[:12]}) than those that it was trained on")
@@ -52,9 +45,24 @@ def of_run(run: Found, table: Table) -> list[str]:
             lines.append(f"{what} fitted on {part}, these very images: what depends on them is too good")
     if config and part in ("test", "train") and (limit := getattr(config.data, f"limit_{part}")):
         lines.append(f"a subset: limited to {limit:,} images of the part {part}")
+    lines += subset_of(run) + few(table["macro"], table["interval"]["replicates"])
     rare = [key for key, each in table["findings"].items() if 0 < each["positive_patients"] < FEW_PATIENTS]
     if rare:
         lines.append(f"fewer than {FEW_PATIENTS} patients have {', '.join(rare)}: their intervals are too narrow")
+    return lines
+
+
+def leaks_of(run: Found, learned: int | None) -> list[str]:
+    lines = []
+    if run.split is not None and len(crossing := run.split.crossing_patients()):
+        got = f"{counted(len(crossing), 'patient')} in several parts, such as {crossing[0]}"
+        lines.append(f"the split leaks: {got}; its scores are too good")
+    elif CROSSING in run.predictions.split:
+        lines.append(f"the split leaks ({run.predictions.split}); its scores are too good")
+    if learned is None:
+        lines.append("whether the network learned from these patients is unknown: there is no split")
+    elif learned:
+        lines.append(f"the network learned from {learned:,} of these patients: its scores are too good")
     return lines
 
 
@@ -66,10 +74,9 @@ def of_all(runs: list[Found], groups: list[Group]) -> list[str]:
             each = ", ".join(f"{name} {value}" for name, value in own.items())
             lines.append(f"the runs were scored on different {what}s: {each}")
     for group in groups:
-        if any(run.predictions.findings != group.findings for run in group.runs):
+        if len({frozenset(run.predictions.findings) for run in group.runs}) > 1:
             names = ", ".join(run.name for run in group.runs)
-            common = ", ".join(group.findings)
-            lines.append(f"{names}: they do not know the same findings, and are compared on {common}")
+            lines.append(f"{names}: they do not know the same findings: each pair is compared on those that both know")
     if len(groups) > 1:
         each = "; ".join(", ".join(run.name for run in group.runs) for group in groups)
         what = f"{len(groups)} different sets of images or labels"
@@ -79,16 +86,28 @@ def of_all(runs: list[Found], groups: list[Group]) -> list[str]:
         lines.append(
             f"the runs were scored on {len(shas)} different data sets; what is said of the data is of the first"
         )
-    trained = [run for run in runs if run.seed is not None and run.regime != "baseline"]
-    if trained and len({run.seed for run in trained}) == 1:
-        lines.append("only one seed: the intervals do not say what another training of the same recipe would score")
+    if once := [own[0].name for _, own in recipes(groups) if len(own) == 1 and own[0].regime != "baseline"]:
+        what = "the intervals do not say what another training of the same recipe would score"
+        lines.append(f"{', '.join(once)}: only one seed: {what}")
     return lines
 
 
-def learned_from(run: Found) -> int:
-    """How many of the scored patients the network was trained on."""
-    if run.split is None or run.regime == "baseline" or run.predictions.part == "train":
+def subset_of(run: Found) -> list[str]:
+    """Scored on fewer images than its split has."""
+    if run.split is None or (part := run.predictions.part) not in PARTS:
+        return []
+    whole, scored = set(run.split.part(part)["name"]), set(run.predictions.names.tolist())
+    if not scored < whole:
+        return []
+    return [f"a subset: scored on {len(scored):,} of the {len(whole):,} images that its split has in the part {part}"]
+
+
+def learned_from(run: Found) -> int | None:
+    """How many of the scored patients the network was trained on; None: unknown."""
+    if run.regime == "baseline" or run.predictions.part == "train":
         return 0
+    if run.split is None:
+        return None
     if not np.isin(run.predictions.names.astype(str), run.split.frame["name"].to_numpy(str)).any():
         return 0  # numbers of other hospitals' patients say nothing
     return len(np.intersect1d(run.split.part("train")["patient"], run.predictions.patients))

@@ -14,16 +14,14 @@ from cxrbench.errors import CxrError, DataError
 from cxrbench.labels import ALIASES, NIH14
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.calibration import Calibration
-from cxrbench.metrics.compare import compare_all
 from cxrbench.metrics.intervals import REPLICATES
 from cxrbench.metrics.summary import summarise
 from cxrbench.metrics.text import RESEARCH, counted
-from cxrbench.predictions import Predictions
 from cxrbench.report.curves import curves_of
 from cxrbench.report.data import Tables, data_of, read_audit, read_bench, tables_of
 from cxrbench.report.doubts import doubts, learned_from
 from cxrbench.report.found import Found, Wanted, find_all, printable
-from cxrbench.report.groups import Group, grouped
+from cxrbench.report.groups import Group, compared, grouped, seeds_of
 from cxrbench.report.published import published
 
 Facts = dict[str, Any]
@@ -68,19 +66,22 @@ def gather(asked: Asked, say: Say) -> Gathered:
     groups = grouped(runs)
     told = [facts_of(run, number, asked, say) for number, group in enumerate(groups) for run in group.runs]
     by_name = {each["name"]: each["table"] for each in told}
+    findings = in_label_order(name for run in runs for name in run.predictions.findings)
+    undefined = [name for name in findings if not any(is_defined(table, name) for table in by_name.values())]
     facts: Facts = {
-        "format": FORMAT,
+        "report": FORMAT,  # first, so that a file's first bytes tell what it is
         "cxrbench": __version__,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": asked.command,
         "use": RESEARCH,
         "title": asked.title or title_of(groups),
         "part": ", ".join(dict.fromkeys(run.predictions.part for run in runs if run.predictions.part)) or None,
-        "findings": (findings := in_label_order(name for run in runs for name in run.predictions.findings)),
-        "undefined": [name for name in findings if not any(is_defined(table, name) for table in by_name.values())],
+        "findings": findings,
+        "undefined": undefined,
         "runs": told,
-        "paired": [pair for group in groups for pair in compared(group.predictions, asked, problems, say)],
-        "published": published(findings),
+        "paired": [pair for group in groups for pair in tests_of(group, asked, say)],
+        "seeds": seeds_of(groups, {name: table["macro"]["auroc"] for name, table in by_name.items()}),
+        "published": published(findings, undefined),
         "data": data_of(runs, tables, tried(read_audit, asked.audit, problems), problems),
         "examples": [],
         "benches": [each for path in asked.benches if (each := tried(read_bench, path, problems))],
@@ -138,19 +139,14 @@ def narrowed(run: Found, findings: tuple[str, ...]) -> Found:
     thresholds: Floats | None = None if fitted.thresholds is None else fitted.thresholds[columns]
     calibration = None if lines is None else Calibration(lines.slopes[columns], lines.intercepts[columns])
     fitted = replace(fitted, thresholds=thresholds, calibration=calibration)
-    return replace(run, predictions=run.predictions.with_findings(findings), fitted=fitted)
+    return replace(run, predictions=run.predictions.with_findings(findings), whole=run.labelled, fitted=fitted)
 
 
-def compared(group: dict[str, Predictions], asked: Asked, problems: list[str], say: Say) -> list[Facts]:
-    if len(group) < 2:
-        return []
+def tests_of(group: Group, asked: Asked, say: Say) -> list[Facts]:
     start = time.perf_counter()
-    try:
-        found = compare_all(group, asked.replicates, asked.seed)
-    except CxrError as error:
-        problems.append(f"{', '.join(group)}: {error}")
-        return []
-    say(f"{counted(len(found), 'paired comparison')} of {len(group)} runs: {time.perf_counter() - start:.1f} s")
+    if found := compared(group, asked.replicates, asked.seed):
+        took = time.perf_counter() - start
+        say(f"{counted(len(found), 'paired comparison')} of {len(group.runs)} runs: {took:.1f} s")
     return found
 
 
@@ -164,7 +160,7 @@ def facts_of(run: Found, group: int, asked: Asked, say: Say) -> Facts:
     curves = curves_of(predictions, asked.seed)
     images = f"{counted(table['images'], 'image')} of {counted(table['patients'], 'patient')}"
     say(f"{run.name}: {predictions.part or 'scores'}, {images}: {time.perf_counter() - start:.1f} s")
-    environment = run.environment or {}
+    command = (run.environment or {}).get("command")
     return {
         "name": run.name,
         "folder": str(run.place),
@@ -184,7 +180,7 @@ def facts_of(run: Found, group: int, asked: Asked, say: Say) -> Facts:
         "best_epoch": run.best_epoch,
         "config": to_toml(config) if config else None,
         "environment": run.environment,
-        "command": environment.get("command") or None,
+        "command": command if command and isinstance(command, str) else None,
         "localization": run.localization,
     }
 

@@ -127,7 +127,7 @@ def frame(axes: Axes, chart: Chart) -> None:
         axes.set_xscale("log")
     axes.set_xlim(*x)
     axes.set_ylim(*y)
-    across, down = ticks(x, chart.x.is_log), list(range(len(chart.y.names))) or ticks(y)
+    across, down = ticks(x, chart.x.is_log, chart.x.is_whole), list(range(len(chart.y.names))) or ticks(y)
     labels = [short(name.replace("_", " "), 40) for name in chart.y.names] or [tick_text(each) for each in down]
     axes.xaxis.set_major_locator(FixedLocator(across))
     axes.xaxis.set_minor_locator(NullLocator())

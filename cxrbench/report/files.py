@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,28 @@ import pyarrow.parquet as pq
 
 from cxrbench.dataset.splits import COLUMNS, Split
 from cxrbench.errors import DataError
-from cxrbench.storage import read_bytes, read_text
+from cxrbench.metrics.text import counted
+from cxrbench.report.drawable import refuse_undrawable
+from cxrbench.storage import read_bytes, read_text, status
 
 LOG = "log.jsonl"  # as training names it
 EPOCH = ("epoch", "train_loss", "val_loss", "val_auroc", "lr", "images_per_s")
 DEEPEST = 20  # tables in tables
+LARGEST = 2**64  # of whole numbers
+BROKEN = (ValueError, TypeError, LookupError, RecursionError)  # what a wrong file may raise
+
+
+def regular(path: Path) -> Path:
+    """Pipes and devices would never end."""
+    if status(path).kind == "other":
+        raise DataError("not a regular file", got=path)
+    return path
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """JSON as others take it: no NaN in it, and no more tables in tables than anyone writes."""
     try:
-        found = json.loads(read_text(path), parse_constant=refuse_constant)
+        found = parsed(read_text(regular(path)))
         deep = depth(found)
     except (ValueError, RecursionError) as error:
         raise DataError("not JSON", got=f"{path}: {error}") from None
@@ -30,12 +42,31 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
+def parsed(text: str) -> Any:
+    """Every number finite, and none that a float can't hold."""
+    return json.loads(text, parse_constant=refuse_constant, parse_float=finite, parse_int=whole)
+
+
+def finite(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise ValueError(f"{text:.20} is too large")
+    return found
+
+
+def whole(text: str) -> int:
+    if len(text) > len(str(LARGEST)) or abs(found := int(text)) >= LARGEST:
+        raise ValueError(f"{text:.20} is too large")
+    return found
+
+
 def read_localization(path: Path) -> dict[str, Any]:
     """What `cxrbench localize` wrote."""
     found = read_object(path)
     parts = ("maps", "differences", "warnings", "weights_sha256", "method", "view")
-    if found.get("format") != 1 or any(part not in found for part in parts) or "network" not in found["maps"]:
-        raise DataError("not what cxrbench localize wrote", got=path, do="cxrbench localize makes it again")
+    do = "cxrbench localize makes it again"
+    if found.get("format") != 1 or any(part not in found for part in parts):
+        raise DataError("not what cxrbench localize wrote", got=path, do=do)
+    refuse_undrawable("localization", found, "not what cxrbench localize wrote", path, do)
     return found
 
 
@@ -50,11 +81,13 @@ def depth(value: Any) -> int:
 
 def read_split(path: Path) -> Split:
     try:
-        table = pq.read_table(io.BytesIO(read_bytes(path)))
-        frame: pd.DataFrame = table.to_pandas()[COLUMNS].astype({"part": str})
-    except (pa.ArrowException, OSError, KeyError) as error:
+        table = pq.read_table(io.BytesIO(read_bytes(regular(path))))
+        frame: pd.DataFrame = table.select(COLUMNS).to_pandas(ignore_metadata=True).astype({"part": str})
+        if frame["patient"].dtype.kind not in "iu" or not frame["name"].map(lambda each: isinstance(each, str)).all():
+            raise ValueError("names must be texts, and patients whole numbers")
+    except (pa.ArrowException, OSError, ArithmeticError, *BROKEN) as error:
         raise DataError("the run's split cannot be read", got=f"{path}: {' '.join(str(error).split()):.100}") from None
-    policy = (table.schema.metadata or {}).get(b"policy", path.name.encode())
+    policy = (table.schema.metadata or {}).get(b"policy", path.name.encode(errors="replace"))
     return Split(policy.decode(errors="replace"), frame)
 
 
@@ -62,14 +95,24 @@ def read_log(path: Path, name: str, problems: list[str]) -> tuple[list[dict[str,
     """Epochs, and which was best; a line that a crash has cut is left out, and said."""
     epochs: dict[int, dict[str, Any]] = {}
     best, num_cut = None, 0
-    for line in read_text(path).splitlines():
+    for line in read_text(regular(path)).splitlines():
         try:
-            values = json.loads(line)
+            values = parsed(line)
             if values["event"] == "epoch":
-                epochs[int(values["epoch"])] = {key: values[key] for key in EPOCH if key in values}
-                best = values.get("best_epoch", best)
-        except (ValueError, KeyError, TypeError):
+                values = epoch_of({"best_epoch": best, **values})
+                best = values.pop("best_epoch")
+                epochs[values["epoch"]] = values
+        except BROKEN:
             num_cut += 1
     if num_cut:
-        problems.append(f"{name}: {num_cut:,} lines of {LOG} cannot be read and are left out")
+        problems.append(f"{name}: {counted(num_cut, 'line')} of {LOG} cannot be read: left out")
     return [epochs[number] for number in sorted(epochs)], best
+
+
+def epoch_of(values: dict[str, Any]) -> dict[str, Any]:
+    """What is drawn: numbers, or nothing where one was not finite."""
+    found = {key: values[key] for key in (*EPOCH, "best_epoch") if key in values}
+    wrong = [key for key, value in found.items() if type(value) not in (int, float, type(None))]
+    if wrong or type(found["epoch"]) is not int or type(found["best_epoch"]) is float:
+        raise ValueError("not an epoch")
+    return found

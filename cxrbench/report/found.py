@@ -3,6 +3,7 @@
 A run that lacks something is told of and the others go on: a report is wanted most when something went wrong.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from cxrbench import runs
 from cxrbench.config import RunConfig
 from cxrbench.dataset.splits import Split
 from cxrbench.errors import CxrError, DataError
-from cxrbench.fitted import CALIBRATION, THRESHOLDS, Fitted, fit_key, read_fitted
+from cxrbench.fitted import Fitted
 from cxrbench.predictions import Predictions, load_predictions
-from cxrbench.report.files import LOG, read_localization, read_log, read_object, read_split
+from cxrbench.report.drawable import refuse_undrawable
+from cxrbench.report.files import LOG, read_localization, read_log, read_object, read_split, regular
+from cxrbench.report.fits import key_of, read_fits
 from cxrbench.scoring import read_scores
 from cxrbench.storage import exists, listing, sha256_of, status, walk
 
@@ -23,6 +26,7 @@ START, END = "predictions-", ".parquet"
 BELOW = (EVAL, BEST.parts[0])  # a run's folders, whose files are the run's
 OF_TRAINING = (runs.SPLIT, runs.METRICS, LOG, BEST)  # an evaluation's own folder has none of them
 DEEPEST = 6  # folders in a name
+NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,8 @@ class Found:
     predictions: Predictions
     config: RunConfig | None = None
     environment: dict[str, Any] | None = None
-    weights_sha256: str | None = None
+    whole: Predictions | None = None  # with all findings, where some alone were asked for
+    weights_sha256: str | None = None  # of what made the predictions
     fitted: Fitted = field(default_factory=Fitted)
     split: Split | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -46,6 +51,11 @@ class Found:
     @property
     def place(self) -> Path:
         return self.folder or self.file
+
+    @property
+    def labelled(self) -> Predictions:
+        """With every finding that is known of the images."""
+        return self.predictions if self.whole is None else self.whole
 
     @property
     def regime(self) -> str | None:
@@ -130,8 +140,8 @@ def named(run: Path, above: Path) -> str:
 
 
 def printable(text: object) -> str:
-    """A path's bytes that are no text would stop whatever they are written to."""
-    return str(text).encode(errors="surrogateescape").decode(errors="replace")
+    """Halves of characters, as of a path's bytes that are no text, would stop whatever they are written to."""
+    return NO_TEXT.sub("\ufffd", str(text))
 
 
 def named_apart(found: list[Found]) -> list[Found]:
@@ -154,7 +164,8 @@ def longer(each: Found, depth: int) -> str:
 def of_file(path: Path) -> Found:
     predictions, notes = read_scores(path)
     name = printable(path.stem)
-    return Found(name, None, path, predictions, warnings=[f"{name}: {note}" for note in notes])
+    weights = predictions.weights_sha256 or None
+    return Found(name, None, path, predictions, weights_sha256=weights, warnings=[f"{name}: {note}" for note in notes])
 
 
 def of_folder(folder: Path, name: str, wanted: Wanted, problems: list[str]) -> Found:
@@ -165,7 +176,7 @@ def of_folder(folder: Path, name: str, wanted: Wanted, problems: list[str]) -> F
         if not exists(folder / file):
             return None
         try:
-            return read(folder / file)
+            return read(regular(folder / file))
         except (CxrError, OSError) as error:
             problems.append(f"{name}: {error}")
             return None
@@ -175,26 +186,36 @@ def of_folder(folder: Path, name: str, wanted: Wanted, problems: list[str]) -> F
     file, predictions = predictions_of(folder, wanted)
     config = tried(lambda _: runs.read_config(folder), runs.CONFIG)
     if not exists(folder / runs.CONFIG) and any(exists(folder / name) for name in OF_TRAINING):
-        problems.append(f"{name}: no {runs.CONFIG}: its settings are unknown, and thresholds are left aside")
+        problems.append(f"{name}: no {runs.CONFIG}: its settings are unknown")
     tried(read_object, runs.METRICS)  # to say so, if it is damaged: no figure is copied
     if config and not exists(folder / runs.METRICS):
         problems.append(f"{name}: no {runs.METRICS}: its training has not ended; cxrbench train --resume goes on")
     epochs, best = tried(lambda path: read_log(path, name, problems), LOG) or ([], None)
-    weights = tried(sha256_of, str(BEST))
+    checkpoint = tried(sha256_of, str(BEST))
     run = Found(
         name=name,
         folder=folder,
         file=file,
         predictions=predictions,
         config=config,
-        environment=tried(read_object, runs.ENVIRONMENT),
-        weights_sha256=weights,
+        environment=tried(read_environment, runs.ENVIRONMENT),
+        weights_sha256=predictions.weights_sha256 or checkpoint,
         split=tried(read_split, runs.SPLIT),
         epochs=epochs,
         best_epoch=best,
     )
+    if checkpoint not in (None, run.weights_sha256):
+        run.warnings.append(f"{name}: scored by other weights than those in {BEST.parent} now")
     located = [tried(read_localization, f"{EVAL}/{name}") for name in localization_files(folder, predictions.view)]
-    return with_fitted(with_localization(run, [each for each in located if each]), problems)
+    fitted, said = read_fits(folder, name, predictions, key_of(predictions, config, checkpoint), problems)
+    run.warnings.extend(said)
+    return with_localization(replace(run, fitted=fitted), [each for each in located if each])
+
+
+def read_environment(path: Path) -> dict[str, Any]:
+    found = read_object(path)
+    refuse_undrawable("environment", found, "not an environment of ours", path)
+    return found
 
 
 def has_predictions(folder: Path) -> bool:
@@ -219,7 +240,7 @@ def predictions_of(folder: Path, wanted: Wanted) -> tuple[Path, Predictions]:
             continue
         if wanted.view and path != own and path.name != f"{START}{wanted.part}-{wanted.view}{END}":
             continue
-        found = load_predictions(path)
+        found = load_predictions(regular(path))
         if wanted.view in (None, found.view):
             return path, found
     there = ", ".join(path.relative_to(folder).as_posix() for path in prediction_files(folder))
@@ -228,7 +249,7 @@ def predictions_of(folder: Path, wanted: Wanted) -> tuple[Path, Predictions]:
 
 def advice(folder: Path, wanted: Wanted) -> str:
     view = f" --view {wanted.view}" if wanted.view else ""
-    if exists(folder / BEST):
+    if exists(folder / BEST) and exists(folder / runs.METRICS):
         return f"cxrbench eval {folder} --data DIR --part {wanted.part}{view} makes them"
     return "train it to its end: cxrbench train --resume"
 
@@ -245,22 +266,3 @@ def with_localization(run: Found, located: list[dict[str, Any]]) -> Found:
     if located and not ours:
         run.warnings.append(f"{run.name}: what cxrbench localize left is of other weights, and is left aside")
     return replace(run, localization=next(iter(ours), None))
-
-
-def with_fitted(run: Found, problems: list[str]) -> Found:
-    """Thresholds and calibration that belong to these weights and this view."""
-    if not run.folder or not run.config or not any(exists(run.folder / name) for name in (THRESHOLDS, CALIBRATION)):
-        return run
-    if run.weights_sha256 is None:
-        problems.append(f"{run.name}: no {BEST}: whether its thresholds are of these weights is unknown; left aside")
-        return run
-    key = fit_key(run.predictions.view, run.config.eval.average, run.weights_sha256)
-    try:
-        fitted = read_fitted(run.folder, key, run.predictions.findings)
-    except DataError as error:
-        problems.append(f"{run.name}: {error}")
-        return run
-    how = f"cxrbench eval {run.folder} --data DIR --part val --fit --view {run.predictions.view}"
-    if fitted.thresholds is None and exists(run.folder / THRESHOLDS):
-        run.warnings.append(f"{run.name}: its thresholds were fitted for another view or other weights; {how}")
-    return replace(run, fitted=fitted)

@@ -40,7 +40,7 @@ def beside(number: int, run: Facts, table: Facts) -> Table:
 
 def about(table: Facts) -> list[str]:
     boxes = table.get("boxes") or {}
-    lines = list(table.get("warnings") or ())
+    lines = list(map(str, table.get("warnings") or ()))
     if boxes.get("used") is not None:
         images, patients = (f"{boxes.get(key) or 0:,}" for key in ("images", "patients"))
         lines.insert(0, f"{boxes['used']:,} boxes on {images} images of {patients} patients.")
@@ -104,7 +104,7 @@ def chart(number: int, run: Facts, table: Facts, key: str) -> Chart:
     published = table.get("published") or {}
     series = [curve(who, place, each, number) for place, (who, each) in enumerate(means.items())]
     if theirs := published.get(key):
-        named = published.get("name", "published")
+        named = str(published.get("name", "published"))
         texts = [f"{named}: {decimal(value)} found at {overlap}" for overlap, value in theirs.items()]
         x, y = [float(overlap) for overlap in theirs], list(theirs.values())
         series.append(Series(named, x, y, len(series), "points", texts=texts, run=number))

@@ -4,15 +4,16 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 
-from cxrbench.metrics.text import OPERATING
+from cxrbench.metrics.text import OPERATING, chance, counted
 from cxrbench.report.marks import Facts, as_rows, bullets, fenced, flat, plain, span, table, title
 
 COUNTS = ("tp", "fp", "tn", "fn")
 AT = ("0.1", "0.25", "0.5")  # overlaps
+MARK = "<!-- cxrbench report -->"  # shows nowhere; by it a report is known
 
 
 def markdown(facts: Facts) -> str:
-    lines = [f"# {title(facts['title'])}", "", f"**{plain(facts['use'])}**", ""]
+    lines = [MARK, "", f"# {title(facts['title'])}", "", f"**{plain(facts['use'])}**", ""]
     for name, section in SECTIONS.items():
         if body := section(facts):
             lines += [f"## {name}", "", *body, ""]
@@ -40,7 +41,15 @@ def results(facts: Facts) -> list[str]:
     ]
     interval = facts["runs"][0]["table"]["interval"]
     how = f"Intervals: {interval['level']:.0%}, {interval['by']}, {interval['replicates']:,} draws. "
-    return [*table(head, rows), "", how + "Runs of one set were scored on the same images and labels."]
+    return [*table(head, rows), "", how + "Runs of one set were scored on the same images and labels.", *seeds(facts)]
+
+
+def seeds(facts: Facts) -> list[str]:
+    keys = ("runs", "mean", "deviation", "lowest", "highest")
+    rows = [(each["recipe"], *(each[key] for key in keys), each["group"] + 1) for each in facts["seeds"]]
+    if not rows:
+        return []
+    return ["", "Macro AUROC of trainings that differ in seed alone:", "", *table(("recipe", *keys, "set"), rows)]
 
 
 def by_finding(facts: Facts) -> list[str]:
@@ -58,10 +67,15 @@ def by_finding(facts: Facts) -> list[str]:
     macros = [each["macro"] for each in papers]
     rows.append(("macro", *(span(run["table"]["macro"]) for run in facts["runs"]), *macros))
     lines = table(head, rows)
-    lines += ["", *bullets(f"{each['name']}: {each['source']}; {each['split']}; {each['note']}" for each in papers)]
+    lines += ["", *bullets(about_paper(each) for each in papers)]
     if facts["undefined"]:
         lines += ["", f"Undefined (no positives, or no negatives): {plain(', '.join(facts['undefined']))}."]
     return lines + [line for run in facts["runs"] for line in of_run(run)]
+
+
+def about_paper(each: Facts) -> str:
+    macro = f"macro over {counted(each['over'], 'finding')}, those shown and defined"
+    return f"{each['name']}: {each['source']}; {each['split']}; {each['note']}; {macro}"
 
 
 def of_run(run: Facts) -> list[str]:
@@ -102,15 +116,19 @@ def paired(facts: Facts) -> list[str]:
     pairs = facts["paired"]
     if not pairs:
         return []
-    rows = [
-        (f"{each['run']} less {each['against']}", each["difference"], each["low"], each["high"], each["p"])
+    rows: list[Sequence[object]] = [
+        (
+            *(f"{each['run']} less {each['against']}", each["difference"], each["low"], each["high"]),
+            *(chance(each["p"]), each["over"], len(each["too_few"])),
+        )
         for each in pairs
     ]
-    lines = [*table(("macro AUROC", "difference", "low", "high", "p"), rows), "", plain(pairs[0]["about"]) + "."]
+    head: Sequence[str] = ("macro AUROC", "difference", "low", "high", "p", "over", "with too few patients")
+    lines = [*table(head, rows), "", plain(pairs[0]["about"]) + "."]
     head = ("finding", "difference", "low", "high", "p", "Holm", "clustered, Holm", "DeLong, Holm")
     for pair in pairs:
         rows = [
-            (name, *(each[key] for key in ("difference", "low", "high", "p", "p_holm")), *holm(each))
+            (name, *(each[key] for key in ("difference", "low", "high")), *p_values(each))
             for name, each in pair["findings"].items()
         ]
         lines += ["", f"### {title(pair['run'])} less {title(pair['against'])}", "", *table(head, rows)]
@@ -119,8 +137,9 @@ def paired(facts: Facts) -> list[str]:
     return lines
 
 
-def holm(each: Facts) -> list[float | None]:
-    return [each[way]["p_holm"] for way in ("clustered", "independent")]
+def p_values(each: Facts) -> list[str]:
+    adjusted = (each[way]["p_holm"] for way in ("clustered", "independent"))
+    return [chance(p) for p in (each["p"], each["p_holm"], *adjusted)]
 
 
 def training(facts: Facts) -> list[str]:
@@ -159,7 +178,7 @@ def data(facts: Facts) -> list[str]:
 
 def quarantine(found: Facts) -> list[str]:
     rows = [(each["name"], each["reason"]) for each in found["images"]]
-    return [f"{found['count']:,} images could not be read.", "", *table(("image", "reason"), rows)]
+    return [f"{counted(found['count'], 'image')} could not be read.", "", *table(("image", "reason"), rows)]
 
 
 OF_DATA: dict[str, Callable[[Facts], list[str]]] = {"leakage": as_rows, "quarantine": quarantine, "audit": as_rows}

@@ -27,13 +27,19 @@ AUROCS: dict[str, tuple[float, ...]] = {
 }
 
 
-def published(findings: list[str]) -> list[dict[str, Any]]:
-    """Where a run knows one of NIH's findings. The macro is over all fourteen, whatever the run knows."""
+def published(findings: list[str], undefined: list[str] | None = None) -> list[dict[str, Any]]:
+    """Where a run knows one of NIH's findings. The macro is over those that are shown and defined, as the runs' is."""
     if not set(findings) & set(NIH14):
         return []
+    over = [place for place, name in enumerate(NIH14) if name in findings and name not in (undefined or ())]
     about = {"source": SOURCE, "url": URL, "split": SPLIT, "note": NOTE}
     return [
-        {"name": name, **about, "macro": sum(values) / len(values), "findings": dict(zip(NIH14, values, strict=True))}
+        {
+            **{"name": name, **about},
+            "macro": sum(values[place] for place in over) / len(over) if over else None,
+            "over": len(over),
+            "findings": dict(zip(NIH14, values, strict=True)),
+        }
         for name, values in AUROCS.items()
     ]
 

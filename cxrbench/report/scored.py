@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from cxrbench.report.cells import Cell, Column, Facts, Row, Table, area, count, figure, name, text
+from cxrbench.report.cells import Cell, Column, Facts, Row, Table, area, count, figure, fraction, name, text
 from cxrbench.report.values import between, chance, decimal, share, signed
 
 SURE = 0.05  # of p, after Holm's correction
@@ -14,6 +14,10 @@ ABOUT_BEST = (
     f"(patients drawn again, Holm over the findings, p < {SURE})."
 )
 NOT_ALL_TESTED = "Not every two of these runs were compared, and who was not compared is not called better."
+SETTINGS = {
+    **{"regime": "regime", "network": "arch", "weights": "weights"},
+    **{"seed": "seed", "split": "split", "view": "view"},
+}
 OTHER_SPLITS = (
     "Published figures are of other splits, other labels or other networks than these runs: "
     "for orientation, and never to be ranked with."
@@ -21,36 +25,33 @@ OTHER_SPLITS = (
 
 
 def runs(facts: Facts) -> Table:
-    columns = [Column(each) for each in ("run", "regime", "network", "weights", "seed", "split", "view")]
-    columns += [Column(each) for each in ("images", "patients", "macro AUROC", "over")]
+    """The figure first, for on a telephone there is room for little else. What is the same of all is said once."""
     several = len({run["group"] for run in facts["runs"]}) > 1
+    told = [[setting(run.get(key)) for key in SETTINGS.values()] for run in facts["runs"]]
+    same = [len(told) > 1 and len(set(cells)) == 1 for cells in zip(*told, strict=True)]
     rows = []
     for number, run in enumerate(facts["runs"]):
         table = run["table"]
-        told = [text(run.get(key)) for key in ("regime", "arch", "weights")]
-        told += [
-            figure(run.get("seed"), "" if run.get("seed") is None else str(run["seed"])),
-            text(run.get("split")),
-            text(run.get("view")),
-        ]
         group = [text(run["group"] + 1)] * several
+        figures = (area(table["macro"]), count(table["macro"].get("over")), *group)
+        differing = [cell for cell, is_same in zip(told[number], same, strict=True) if not is_same]
         rows.append(
-            Row(
-                (
-                    *(text(run["name"]), *told, count(table["images"]), count(table["patients"])),
-                    *(area(table["macro"]), count(table["macro"].get("over")), *group),
-                ),
-                number,
-            )
+            Row((text(run["name"]), *figures, count(table["images"]), count(table["patients"]), *differing), number)
         )
-    notes = ["Runs of one group were scored on the same images and labels; of different groups, never compare."]
-    return Table(
-        "runs-table",
-        "What was scored, and the mean over its findings",
-        [*columns, *[Column("group")] * several],
-        rows,
-        notes=notes * several,
-    )
+    titles = ["run", "macro AUROC", "over", *["group"] * several, "images", "patients"]
+    titles += [title for title, is_same in zip(SETTINGS, same, strict=True) if not is_same]
+    pairs = zip(SETTINGS, told[0], same, strict=True)
+    common = ", ".join(f"{title} {cell.text}" for title, cell, is_same in pairs if is_same and cell.text)
+    notes = [f"All: {common}."] * bool(common)
+    notes += [
+        "Runs of one group were scored on the same images and labels; of different groups, never compare."
+    ] * several
+    caption = "What was scored, and the mean over its findings"
+    return Table("runs-table", caption, list(map(Column, titles)), rows, notes=notes, kind="lined")
+
+
+def setting(value: object) -> Cell:
+    return figure(value, str(value)) if isinstance(value, int) else text(value)
 
 
 def groups_of(facts: Facts) -> dict[int, list[int]]:
@@ -83,18 +84,18 @@ def best(facts: Facts) -> set[tuple[int, str]]:
 def areas(facts: Facts) -> Table:
     """AUROC: findings by runs, with the averages below and what others published beside."""
     groups, marked, published = groups_of(facts), best(facts), facts["published"]
-    columns = [Column("finding"), *positive_columns(groups)]
-    columns += [Column(run["name"], run=number) for number, run in enumerate(facts["runs"])]
+    columns = [Column("finding"), *(Column(run["name"], run=number) for number, run in enumerate(facts["runs"]))]
+    columns += positive_columns(groups)
     columns += [Column(each["name"], "published", link=link(each)) for each in published]
     rows = [
         Row(
             (
                 name(finding),
-                *(positives(facts["runs"][members[0]], finding) for members in groups.values()),
                 *(
                     area(run["table"]["findings"].get(finding), kind="best" * ((number, finding) in marked))
                     for number, run in enumerate(facts["runs"])
                 ),
+                *(positives([facts["runs"][each] for each in members], finding) for members in groups.values()),
                 *(fraction_or_blank(each["findings"].get(finding)) for each in published),
             ),
             finding=place,
@@ -120,8 +121,10 @@ def positive_columns(groups: dict[int, list[int]]) -> list[Column]:
     return [Column("positives" if len(groups) == 1 else f"positives, group {group + 1}") for group in groups]
 
 
-def positives(run: Facts, finding: str) -> Cell:
-    each = run["table"]["findings"].get(finding)
+def positives(members: Sequence[Facts], finding: str) -> Cell:
+    """The same of all that know the finding."""
+    known = (run["table"]["findings"].get(finding) for run in members)
+    each = next((each for each in known if each is not None), None)
     if each is None:
         return figure(None, "")
     return figure(each["positives"], f"{each['positives']:,}", share(each["prevalence"]))
@@ -152,19 +155,24 @@ def undefined(facts: Facts) -> list[str]:
 
 
 def averages(facts: Facts, which: str, num_groups: int) -> Row:
-    """Of macro, over how many findings."""
-    tables = [run["table"][which] for run in facts["runs"]]
-    cells = [
-        figure(
-            each["auroc"],
-            decimal(each["auroc"]),
-            between(each["low"], each["high"]),
-            about=f"over {each['over']} findings" if "over" in each else "",
-        )
-        for each in tables
-    ]
-    others = [fraction_or_blank(each.get(which)) for each in facts["published"]]
-    return Row((text(which), *[figure(None, "")] * num_groups, *cells, *others))
+    """Over how many findings is said where the pointer rests, and to all where it differs."""
+    found = [run["table"][which] for run in facts["runs"]]
+    found += [{"auroc": each.get(which), "over": published_over(each)} for each in facts["published"]]
+    differ = len({each.get("over") for each in found if each["auroc"] is not None}) > 1
+    cells = [average(each, differ) for each in found]
+    num_runs = len(facts["runs"])
+    return Row((text(which), *cells[:num_runs], *[figure(None, "")] * num_groups, *cells[num_runs:]))
+
+
+def average(each: Facts, differ: bool) -> Cell:
+    is_other = "low" not in each and each["auroc"] is None  # nobody published one
+    over = f"over {each['over']} findings" if each.get("over") and not is_other else ""
+    more = "\n".join(filter(None, (between(each.get("low"), each.get("high")), over * differ)))
+    return figure(each["auroc"], "" if is_other else decimal(each["auroc"]), more, about=over)
+
+
+def published_over(each: Facts) -> int:
+    return each.get("over") or sum(value is not None for value in each["findings"].values())
 
 
 def precisions(facts: Facts) -> Table:
@@ -186,22 +194,34 @@ def paired(facts: Facts) -> Table | None:
     """Each pair by its macro; the findings are in `pair_tables`."""
     if not facts["paired"]:
         return None
-    columns = [
-        Column(each) for each in ("run", "less", "difference in macro AUROC", "p", "better", "worse", "undecided")
-    ]
+    titles = ("run", "less", "difference in macro AUROC", "over", "p", "better", "worse", "undecided", "too few")
     rows = [Row((text(pair["run"]), text(pair["against"]), *sides(pair))) for pair in facts["paired"]]
     notes = [f"They speak of {about}." for about in dict.fromkeys(pair["about"] for pair in facts["paired"])]
     caption = "Differences in macro AUROC, on the same patients; by finding after Holm's correction"
-    return Table("paired-table", caption, columns, rows, notes=notes)
+    return Table("paired-table", caption, list(map(Column, titles)), rows, notes=notes)
+
+
+def seeds(facts: Facts) -> Table | None:
+    """What training again changes."""
+    found, keys = facts.get("seeds") or [], ("mean", "deviation", "lowest", "highest")
+    several = len(groups_of(facts)) > 1
+    columns = [Column(each) for each in ("recipe", "runs", *keys, *["group"] * several)]
+    rows = []
+    for each in found:
+        group = [text(each["group"] + 1)] * several
+        figures = [fraction(each.get(key)) for key in keys]
+        rows.append(Row((text(each["recipe"]), count(each["runs"]), *figures, *group)))
+    return Table("seeds-table", "Over seeds: macro AUROC of the same recipe trained again", columns, rows)
 
 
 def sides(pair: Facts) -> Iterator[Cell]:
     tested = [each for each in pair["findings"].values() if each.get("p_holm") is not None]
     sure = [each["difference"] for each in tested if each["p_holm"] < SURE]
     yield difference(pair)
+    yield count(pair.get("over"))
     yield figure(pair["p"], chance(pair["p"]))
-    for number in (sum(by > 0 for by in sure), sum(by < 0 for by in sure), len(tested) - len(sure)):
-        yield count(number)
+    yield from map(count, (sum(by > 0 for by in sure), sum(by < 0 for by in sure)))
+    yield from map(count, (len(tested) - len(sure), len(pair["findings"]) - len(tested)))
 
 
 def difference(each: Facts) -> Cell:

@@ -119,12 +119,14 @@ def comparisons(facts: Facts) -> Iterator[Block]:
             yield from folded(pair.caption, [pair])
     elif len(facts["runs"]) > 1:
         yield Lines(["No two of these runs could be compared: for that, both must be of the same images and labels."])
+    yield from shown(scored.seeds(facts))
 
 
 def curves(kind: Callable[[Facts], list[Chart]], note: str) -> Callable[[Facts], Iterator[Block]]:
     def blocks(facts: Facts) -> Iterator[Block]:
         if found := kind(facts):
-            yield Lines([note])
+            has_bands = len(facts["runs"]) <= charts.MOST_BANDS
+            yield Lines([f"{note} {BANDS if has_bands else NO_BANDS}"])
             yield from drawn(found)
 
     return blocks
@@ -133,11 +135,15 @@ def curves(kind: Callable[[Facts], list[Chart]], note: str) -> Callable[[Facts],
 def calibrated(facts: Facts) -> Iterator[Block]:
     found, table = charts.calibration(facts), operating.calibration(facts)
     if found:
-        yield Lines(["Bins hold about equally many images. Below the diagonal, scores are too high."])
+        has_bands = len(facts["runs"]) <= charts.MOST_BANDS
+        yield Lines([f"{BINS} {'Intervals: 95%.' if has_bands else NO_BANDS}"])
     yield from drawn(found)
     yield from shown(table)
+    without = ", ".join(run["name"] for run in facts["runs"] if not operating.has_probabilities(run))
     if facts["runs"] and not found and not table:
         yield Lines(["Scores are not within 0..1: no calibration is shown."])
+    elif without:
+        yield Lines([f"Scores are not within 0..1, and no calibration is shown, of {without}."])
 
 
 def thresholds(facts: Facts) -> Iterator[Block]:
@@ -149,7 +155,7 @@ def thresholds(facts: Facts) -> Iterator[Block]:
 
 
 def groups(facts: Facts) -> Iterator[Block]:
-    yield from drawn(charts.subgroups(facts))
+    yield from drawn(operating.group_charts(facts))
     for table in operating.subgroups(facts):
         yield from shown(table)
     for number, run in enumerate(facts["runs"]):
@@ -204,16 +210,32 @@ def measured(record: Facts, kind: str, key: str) -> Iterator[Block]:
 def made(facts: Facts) -> Iterator[Block]:
     if facts["command"]:
         yield Code("This report", facts["command"])
+    shared = dict(commands(facts))
+    for command, names in shared.items():
+        yield Code(f"Command of {names}", command)
     for number, run in enumerate(facts["runs"]):
         inside: list[Block] = [Tabular(table)] if (table := around.made(run, number)).rows else []
         inside += [Code("Config", run["config"])] if run.get("config") else []
-        told: list[Block] = [Code("Command", run["command"])] if run.get("command") else []
+        told: list[Block] = (
+            [Code("Command", run["command"])] if run.get("command") and run["command"] not in shared else []
+        )
         told += [Folded("Where, of what, and with which settings", inside)] if inside else []
         yield Part(run["name"], told, number)
 
 
-ROC = "The diagonal is chance. Bands: where 95% of curves lie when patients are drawn again."
-PR = "The dotted line is chance, the share of images with the finding. Bands: patients drawn again."
+def commands(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Those that made several runs, and which."""
+    found: dict[str, list[str]] = {}
+    for run in facts["runs"]:
+        found.setdefault(run.get("command") or "", []).append(run["name"])
+    yield from ((command, ", ".join(names)) for command, names in found.items() if command and len(names) > 1)
+
+
+ROC = "The diagonal is chance."
+PR = "The dotted line is chance, the share of images with the finding."
+BINS = "Bins hold about equally many images. Below the diagonal, scores are too high."
+BANDS = "Bands: where 95% of curves lie when patients are drawn again."
+NO_BANDS = f"Bands and intervals are left out of more than {charts.MOST_BANDS} runs."
 SECTIONS: dict[tuple[str, str], Callable[[Facts], Iterator[Block]]] = {
     ("first", "What to know first"): first,
     ("missing", "What is missing"): missing,

@@ -95,7 +95,8 @@ def text(value: str) -> str:
 def grid(chart: Chart, frame: Frame) -> Iterator[str]:
     """Lines first, as one path; then ticks and titles."""
     right, bottom = frame.left + frame.width, frame.top + frame.height
-    across, down = ticks(frame.x, frame.is_log), [] if chart.y.names else ticks(frame.y)
+    across = ticks(frame.x, frame.is_log, chart.x.is_whole)
+    down = [] if chart.y.names else ticks(frame.y)
     lines = [f"M{number(frame.across(each))} {number(frame.top)}V{number(bottom)}" for each in across]
     heights = [frame.down(each) for each in (down or range(len(chart.y.names)))]
     lines += [f"M{number(frame.left)} {number(each)}H{number(right)}" for each in heights]

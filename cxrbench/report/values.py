@@ -7,15 +7,18 @@ from cxrbench.metrics.text import chance as chance  # a p value
 NONE = "none"
 LONGEST = 48  # characters of a name in a table's head or a chart's key; the whole is said where the pointer rests
 LEAST = 0.001
+DEEPEST = 40
 TEXT = str.maketrans(dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "�") | {13: " "})
 
 
-def clean(value: Any) -> Any:
-    """Facts without what no page may hold: control characters and halves of characters."""
+def clean(value: Any, depth: int = 0) -> Any:
+    """Facts without what no page may hold: control characters, halves of characters, and boxes in boxes without end."""
+    if depth > DEEPEST:
+        return "\u2026"
     if isinstance(value, dict):
-        return {clean(key): clean(each) for key, each in value.items()}
+        return {clean(key): clean(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(each) for each in value]
+        return [clean(each, depth + 1) for each in value]
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode().translate(TEXT)
     return value

@@ -113,6 +113,36 @@ def test_other_layouts_of_memory_and_precisions_give_like_maps(arch: str, method
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-4 * atol)
 
 
+@pytest.mark.parametrize(
+    ("arch", "stages"),
+    [("resnet18", ("backbone.layer3", "backbone.layer4")), ("densenet121", ("backbone.features.denseblock3", ""))],
+)
+def test_layercam_is_as_plain_hooks_have_it(arch: str, stages: tuple[str, str]) -> None:
+    """Jiang et al. 2021, equation 5, with hooks and a backward pass of everything, and no code of ours."""
+    model, pixels = build(arch, 64), images(64, 1)
+    wanted = 1
+    kept: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor:
+        output.retain_grad()
+        kept.append(output)
+        return output.clone()  # what follows works in place
+
+    for name in stages:
+        module = model.get_submodule(name or "backbone.features.norm5")
+        module.register_forward_hook(keep)
+    model(pixels)[0, wanted].backward()
+    layers = []
+    for each in kept:
+        assert each.grad is not None
+        layers.append((each.grad.relu() * each.detach()).sum(1).relu())
+    fine, coarse = layers
+    large = torch.nn.functional.interpolate(coarse[None], fine.shape[1:], mode="bilinear", align_corners=False)[0]
+    expected = torch.maximum(large / large.max(), fine / fine.max())
+    _, maps = explained(Cam(build(arch, 64), 64, "layercam"), pixels, [[wanted]])
+    torch.testing.assert_close(maps[0] / maps.max(), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_layercam_is_finer_where_there_is_a_finer_stage() -> None:
     for arch, sides in {
         "test_resnet": (2, 4),

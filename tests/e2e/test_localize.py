@@ -151,6 +151,8 @@ def test_boxes_of_one_patient_have_figures_at_a_threshold_that_is_given(
     found = localized(run, one, training_set, "--threshold", 0.5, "--out", tmp_path / "one.json")
     assert found["maps"]["network"]["mean"]["over"] == 1
     assert found["maps"]["usual place"]["mean"]["empty"]["value"] == 1  # nobody else's boxes to know it from
+    assert any(each.startswith("nothing is claimed, since fewer than 10 patients") for each in found["warnings"])
+    assert all(each["beats"] == each["behind"] == [] for each in found["verdict"].values())
 
 
 # What a network of 374,046 weights learns of 4,051 phantoms in some two minutes of a core. Of half as many it points

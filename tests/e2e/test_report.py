@@ -53,6 +53,7 @@ def test_of_a_folder_of_runs(runs: Path, tmp_path: Path, capsys: pytest.CaptureF
         ("all/full", "all/baseline"),
         ("all/full", "all/head"),
     ]
+    assert {each["run"] for each in facts["examples"]} <= {"all/head", "all/full"}
     assert (len(facts["examples"]), facts["runs"][0]["epochs"]) == (3, [])
     assert [each["epoch"] for each in facts["runs"][1]["epochs"]] == [1]
     assert all(part["findings"] for part in facts["data"]["parts"].values())
@@ -108,12 +109,36 @@ def test_what_is_missing_is_told_and_the_rest_goes_on(runs: Path, tmp_path: Path
     assert [run["name"] for run in facts_in(tmp_path / "a.json")["runs"]] == ["all/baseline", "all/full"]
 
 
+@pytest.mark.parametrize("form", ["html", "md", "json"])
+def test_only_reports_are_replaced(form: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "a.report"
+    for _ in range(2):
+        assert report(out, runs / "head", "--examples", 0, "--format", form) == 0
+    for other in (b"", b"mine", b'{"format": 1}', b"<!doctype html><title>mine</title>"):
+        out.write_bytes(other)
+        assert report(out, runs / "head", "--examples", 0, "--format", form) == 2
+        assert "--out is there and no report" in capsys.readouterr().err
+        assert out.read_bytes() == other
+
+
+def test_names_reach_no_terminal_raw(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    mine = Path(shutil.copytree(runs / "head", tmp_path / "a\x1b[31m\nb"))
+    (mine / "log.jsonl").write_text("cut")
+    assert report(tmp_path / "a.json", mine, tmp_path / "c\x1b", "--examples", 0) == 1
+    assert report(tmp_path / "a.json", tmp_path / "c\x1b") == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "a\\x1b[31m\\nb" in said.out
+    assert [line.split(":")[0] for line in said.err.splitlines()] == ["cxrbench"] * 3
+
+
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
         (("--out", "r.pdf"), 2, "unknown ending of --out; got r.pdf; allowed: .html, .htm, .md, .json"),
         (("--out", "none/r.md"), 1, "no such folder; got none; create it first"),
         (("--out", "folder.md"), 2, "--out is a folder"),
+        (("--out", "r.md", "--figures", "folder.md/file"), 2, "--figures is no folder"),
         (("--out", "r.md", "--examples", "61"), 2, "must be at most 60"),
         (("--out", "r.md", "--part", "tset"), 2, "invalid choice"),
         (("--out", "r.md"), 1, "nothing to report on; got nowhere: no such run"),
@@ -129,6 +154,7 @@ def test_what_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.md").mkdir()
+    (tmp_path / "folder.md" / "file").touch()
     assert main(["report", "nowhere", *more]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

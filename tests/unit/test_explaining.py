@@ -1,5 +1,6 @@
 """Scores are those of prediction to the bit, and maps lie where the network looked, in the frame of the image."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from cxrbench.config import RunConfig, override
 from cxrbench.errors import ConfigError, CxrError, DataError, UsageError
 from cxrbench.explaining import PLACES, Explainer, Place, in_frame, seen
+from cxrbench.metrics.boxes import peak
+from cxrbench.models.cam import Cam, Passed
 from cxrbench.models.classifier import Classifier
 from cxrbench.models.crops import OverCrops
 from cxrbench.models.input import AVERAGES
@@ -53,6 +56,44 @@ def test_scores_are_those_of_prediction_to_the_bit(view: str, chunk: int, averag
     assert found.scores.dtype == np.float64
     assert all(each.dtype == np.float32 and (each >= 0).all() for each in found.maps)
     assert any(each.max() > 0 for each in found.maps if each.size)
+
+
+@pytest.mark.parametrize("chunk", [10, 3])
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_whether_findings_are_said_or_chosen_makes_no_difference(method: str, chunk: int) -> None:
+    model, images = build("test_resnet", CROP), grays(*SHAPES)
+    explain = Explainer(model, config(eval__view="tencrop", train__tencrop_chunk=chunk), CPU, method)
+    found = explain(images, lambda scores: [(int(each),) for each in scores.argmax(1)])
+    said = explain(images, [[int(each)] for each in found.scores.argmax(1)])
+    assert np.array_equal(found.scores, said.scores)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found.maps, said.maps, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen", "most"),
+    [
+        ("gradcam", False, 1),
+        ("layercam", False, 1),
+        ("layercam", True, 1),
+        ("gradcam", True, 4),  # little each, and no second pass
+    ],
+)
+def test_what_is_kept_for_the_way_back_is_that_of_one_part_of_the_crops(method: str, chosen: bool, most: int) -> None:
+    own = config(eval__view="tencrop", train__tencrop_chunk=3)
+    explain = Explainer(build("test_resnet", CROP), own, CPU, method)
+    alive: list[weakref.ref[Tensor]] = []
+    counts: list[int] = []
+
+    class Counting(Cam):
+        def __call__(self, images: Tensor) -> Passed:
+            counts.append(sum(each() is not None for each in alive) + 1)
+            found = super().__call__(images)
+            alive.extend(weakref.ref(each) for each in list(found.values.values())[:1])
+            return found
+
+    explain.cam = Counting(explain.cam.network, CROP, method)
+    explain(grays(*SHAPES[:3]), (lambda scores: [(0,)] * len(scores)) if chosen else [[0]] * 3)
+    assert (max(counts), len(counts)) == (most, 4)
 
 
 def test_findings_may_be_chosen_by_the_scores() -> None:
@@ -109,6 +150,23 @@ def test_the_highest_pixel_is_where_the_network_looks(view: str, method: str) ->
     assert 40 <= x < 48
     middle = np.average(np.indices(found.shape), axis=(1, 2), weights=np.broadcast_to(found, (2, *found.shape)))
     np.testing.assert_allclose(middle, (27.5, 43.5), atol=0.01)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+@pytest.mark.parametrize("view", ["center", "tencrop"])
+@pytest.mark.parametrize("shape", [(73, 95), (131, 77)])
+def test_the_peak_lies_on_the_only_bright_patch_whatever_the_images_sides(
+    shape: tuple[int, int], view: str, method: str
+) -> None:
+    gray = np.zeros(shape, np.uint8)
+    top, left = shape[0] // 2 - 17, shape[1] // 2 + 3
+    gray[top : top + 19, left : left + 15] = 255
+    found = Explainer(bright(), config(view__resize=0), CPU, method, view)([gray], [[0]]).maps[0][0]
+    highest = peak(found)
+    assert found.shape == shape
+    assert highest is not None
+    assert left <= highest[0] <= left + 15
+    assert top <= highest[1] <= top + 19
 
 
 def test_a_map_is_nothing_outside_the_crop() -> None:

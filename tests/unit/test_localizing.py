@@ -18,7 +18,7 @@ from cxrbench.errors import DataError, UsageError
 from cxrbench.localizing import localize as localizing
 from cxrbench.localizing.controls import CONTROLS, at_center, at_usual_place, of_network, random, shuffled
 from cxrbench.localizing.localize import check_out, grid_of, out_of, outcomes_of, scored, view_of
-from cxrbench.localizing.result import judged, learned_from, verdict, warnings_of
+from cxrbench.localizing.result import doubts, judged, learned_from, verdict, warnings_of
 from cxrbench.localizing.scene import Boxed, Order, Scene, asked_for, boxed, rows_of
 from cxrbench.metrics.blind import center
 from cxrbench.models.cam import METHODS
@@ -96,13 +96,23 @@ def test_boxes_become_corners_cut_to_their_images_and_the_rest_is_counted(tmp_pa
         (["a.png,Mass,1,1,0,2", "a.png,Mass,1,1,5,-2"], "a box without area; got x 1, y 1, 0x2 in a.png, and 1 more"),
         (["c.png,Mass,200,1,5,5"], "a box outside of its image; got x 200, y 1, 5x5 in c.png; allowed: within 200x100"),
         (["a.png,Mass,1,-9,5,9"], "a box outside of its image; got x 1, y -9, 5x9 in a.png"),
+        (["c.png,Mass,200,1,5,5", "a.png,Mass,200,1,5,-5"], "a box without area"),
+        (["a.png,Mass,50,1,1e-300,5"], "a box without area; got x 50, y 1, 1e-300x5 in a.png"),
+        (["a.png,Mass,0,0,1e-200,1e-200"], "a box without area"),
+        (["a.png,Mass,99.99999999999999,1,1e-15,5"], "a box without area"),
         (["a.png,Mass,1,1,5,"], "wrong Bbox"),
+        (["a.png,Mass,1,1,5,5", "b.png,Cough,1,1,5,5"], "line 3 of the CSV: .*'Cough'"),
     ],
 )
 def test_boxes_that_are_refused(tmp_path: Path, lines: list[str], message: str):
     with pytest.raises(DataError, match=message) as caught:
         given_boxes(csv(tmp_path, *lines), SAMPLES, FINDINGS)
     assert "\n" not in str(caught.value)
+
+
+def test_the_case_of_a_files_ending_does_not_matter(tmp_path: Path):
+    found = given_boxes(csv(tmp_path, "a.PNG,Mass,1,1,2,2", "c.Png,Mass,1,1,2,2"), SAMPLES, FINDINGS)
+    assert found.boxes["name"].tolist() == ["a.png", "c.png"]
 
 
 def test_images_and_rows_are_in_the_order_of_the_data_set_and_of_the_network(tmp_path: Path):
@@ -263,12 +273,82 @@ def test_the_verdict_goes_by_the_interval_alone():
         return {"mean_iou": {"difference": 1.0, "low": low, "high": high}}
 
     differences = {"a": of(0.1, 0.2), "b": of(-0.1, 0.2), "c": of(-0.2, -0.1), "d": of(None, None), "e": of(0.1, 0.2)}
-    assert verdict(differences | {"f": of(0.0, 0.2)}, "mean_iou", ["e"]) == {
+    differences["f"] = of(0.0, 0.2)
+    assert verdict(differences, "mean_iou", ["e"], is_enough=True) == {
         "beats": ["a"],
         "behind": ["c"],
         "undecided": ["b", "d", "f"],
         "empty": ["e"],
     }
+    nothing = verdict(differences, "mean_iou", ["e"], is_enough=False)
+    assert nothing == {"beats": [], "behind": [], "undecided": ["a", "b", "c", "d", "f"], "empty": ["e"]}
+
+
+def result(images: list[Boxed], order: Order = ORDER, **grays: np.ndarray) -> dict[str, Any]:
+    """Of maps that are these, of every image."""
+    make = of_network(scene(images), Bright())  # type: ignore[arg-type]
+    found = {
+        name: np.stack(outcomes_of(images, [gray] * len(images), make, order.thresholds))
+        for name, gray in grays.items()
+    }
+    return judged(found, rows_of(images, FINDINGS), order)
+
+
+GOOD, WRONG = [1, 1, 3, 3], [5, 5, 6, 6]
+
+
+def patients(num: int, **boxes: list[list[float]]) -> list[Boxed]:
+    return [image(f"{number}.png", number, number % 2, **boxes) for number in range(num)]
+
+
+@pytest.mark.parametrize(
+    ("num_mass", "num_nodule", "claimed", "said"),
+    [
+        (10, 10, True, ["intervals are too narrow where fewer than 20 patients have boxes: Mass (10), Nodule (10)"]),
+        (
+            9,
+            0,
+            False,
+            [
+                "intervals are too narrow where fewer than 20 patients have boxes: Mass (9)",
+                "nothing is claimed, since fewer than 10 patients have boxes: Mass (9)",
+            ],
+        ),
+        (
+            25,
+            1,
+            False,
+            [
+                "intervals are too narrow where fewer than 20 patients have boxes: Nodule (1)",
+                "nothing is claimed, since fewer than 10 patients have boxes: Nodule (1)",
+                "the mean's interval rests on 266 of 400 draws: in the others a finding had no box",
+            ],
+        ),
+        (20, 20, True, []),
+    ],
+)
+def test_nothing_is_claimed_of_a_mean_over_findings_of_few_patients(
+    num_mass: int, num_nodule: int, claimed: bool, said: list[str]
+):
+    mass: dict[str, list[list[float]]] = {"Mass": [[1, 1, 3, 3]]}
+    both = patients(num_nodule, **mass, Nodule=[[1, 1, 3, 3]])
+    images = [*both, *patients(num_mass, **mass)[num_nodule:]]
+    order = Order(Path("data"), Path("boxes.csv"), replicates=400)
+    found = result(images, order, network=bright(GOOD), random=bright(WRONG))
+    assert found["verdict"]["mean_iou"]["beats"] == (["random"] if claimed else [])
+    assert found["verdict"]["mean_iou"]["undecided"] == ([] if claimed else ["random"])
+    assert doubts(found) == said
+    found["published"] = {"name": "Wang", "note": "another network", "accuracy_iobb": {"0.1": 0.629}}
+    text = text_of(found)
+    assert all(line in text for line in said)
+    assert "too few for an interval" not in "\n".join(text)
+
+
+def test_a_network_that_is_mostly_silent_is_told_of():
+    images = patients(20, Mass=[[1, 1, 3, 3]])
+    found = result(images, network=np.zeros((8, 8), np.uint8), random=bright(WRONG))
+    assert doubts(found) == ["100% of the network's maps are empty, and find nothing; --method layercam leaves fewer"]
+    assert doubts(found | {"method": "layercam"}) == ["100% of the network's maps are empty, and find nothing"]
 
 
 def test_a_control_with_mostly_empty_maps_is_not_beaten():
@@ -326,12 +406,13 @@ def test_the_grid_is_that_of_the_networks_maps():
 
 def test_the_text_names_all_that_the_result_holds():
     images = [
-        image(f"{number}.png", number, number % 2, Mass=[[1, 1, 3, 3]], Nodule=[[0, 0, 8, 8]]) for number in range(8)
+        image(f"{number}.png", number, number % 2, Mass=[[1, 1, 3, 3]], Nodule=[[0, 0, 8, 8]]) for number in range(12)
     ]
     rows = rows_of(images, ("Mass", "Nodule", "Hernia"))
     make = of_network(scene(images), Bright())  # type: ignore[arg-type]
     mine, other = (
-        np.stack(outcomes_of(images, [bright(box)] * 8, make, ORDER.thresholds)) for box in ([1, 1, 3, 3], [5, 5, 6, 6])
+        np.stack(outcomes_of(images, [bright(box)] * 12, make, ORDER.thresholds))
+        for box in ([1, 1, 3, 3], [5, 5, 6, 6])
     )
     found = judged({"network": mine, "random": other, "center": mine}, rows, ORDER)
     found["published"] = {"name": "Wang", "note": "another network", "accuracy_iobb": {"0.1": 0.629}}

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cxrbench.cli import main
-from cxrbench.commands.predict import Csv, Json, Text, order_of, tell
+from cxrbench.commands.predict import Csv, Json, Text, order_of, tell, tell_large
+from cxrbench.dataset.foreign import Sight
 from cxrbench.engine.precision import Precision, precision_on
 from cxrbench.errors import CxrError
 from cxrbench.fitted import Fitted
@@ -26,6 +28,7 @@ from cxrbench.predicting import (
     Terms,
     answers,
     batches,
+    is_large,
     map_in_threads,
     printable,
 )
@@ -145,6 +148,24 @@ def test_all_batches_have_one_size_and_keep_the_order() -> None:
     assert all(images.shape == (4, 1, 2, 2) and images.dtype == torch.uint8 for _, images in found)
     assert [name for each, _ in found for name in each.names] == [f"{number}.png" for number in range(11)]
     assert np.concatenate([each.scores for each, _ in found])[:, 0].tolist() == list(range(11))
+
+
+def test_what_is_much_larger_than_the_crop_is_counted_if_nothing_shrinks_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [each.shapes for each, _ in batched(3, 2)] == [[(3, 3)] * 2, [(3, 3)]]
+    plain = Sight(size_px=0, encoding="png", shrunk_px=0, crop_px=10)
+    assert [is_large(shape, plain) for shape in ((21, 30), (30, 21), (20, 30), (9, 9))] == [True, True, False, False]
+    assert not is_large((300, 300), replace(plain, shrunk_px=12))
+    assert not is_large((300, 300), replace(plain, size_px=12))
+    tell_large(12, 2000, "center")
+    tell_large(1, 1, "tencrop")
+    tell_large(0, 20, "center")
+    assert capsys.readouterr().err.splitlines() == [
+        "cxrbench: larger than 2 x the crop, and nothing shrinks them: 12 of 2,000 images; only their middle is seen",
+        "cxrbench: larger than 2 x the crop, and nothing shrinks them: 1 of 1 image; only their corners and middle "
+        "are seen",
+    ]
 
 
 def test_even_a_single_image_has_a_whole_batch() -> None:

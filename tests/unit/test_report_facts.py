@@ -4,6 +4,7 @@ damaged or doubtful is told in a line while the rest goes on.
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,12 @@ class TestFigures:
             few["table"]["findings"]["Hernia"]["at_threshold"] == whole["table"]["findings"]["Hernia"]["at_threshold"]
         )
 
+    def test_findings_asked_for_change_nothing_of_who_has_none(self, tmp_path: Path):
+        run = predictions()
+        parts = facts_of(make_run(tmp_path / "mine"), findings=("Hernia",))["data"]["parts"]
+        assert parts["test"]["findings"] == {"Hernia": run.labels[:, 2].sum()}
+        assert parts["test"]["no_finding"] == (run.labels.sum(1) == 0).sum()
+
     def test_a_file_of_anyones_scores(self, tmp_path: Path):
         run = predictions()
         frame = pd.DataFrame({"name": run.names})
@@ -179,7 +186,7 @@ class TestGroups:
         found = facts_of(tmp_path / "all")
         assert list(found["paired"][0]["findings"]) == ["Mass", "Nodule"]
         assert found["findings"] == list(FINDINGS)
-        assert any("compared on Mass, Nodule" in line for line in found["warnings"])
+        assert any("each pair is compared on those that both know" in line for line in found["warnings"])
 
     def test_runs_of_one_name_are_told_apart_and_one_given_twice_is_one(self, tmp_path: Path):
         for place in ("x", "y"):
@@ -206,6 +213,48 @@ class TestWhich:
         found = facts_of(folder)
         assert only(found)["table"]["thresholds_by"] is None
         assert any("another view or other weights" in line for line in found["warnings"])
+
+    def test_calibration_of_other_weights_is_left_aside_and_that_is_said(self, tmp_path: Path):
+        folder = make_run(tmp_path / "mine")
+        write_calibration(predictions(9, part="val"), "platt", {**key_of(folder), "weights_sha256": "f" * 64}, folder)
+        found = facts_of(folder)
+        assert only(found)["table"]["calibrated_by"] is None
+        assert any("its calibration was fitted for another view or other weights" in line for line in found["warnings"])
+
+    @pytest.mark.parametrize("text", ['{"rule": 1}', "[]", "[" * 100_000, '{"x": 1e999}'])
+    def test_thresholds_that_cannot_be_read_leave_the_calibration(self, text: str, tmp_path: Path):
+        folder = make_run(tmp_path / "mine")
+        write_calibration(predictions(9, part="val"), "platt", key_of(folder), folder)
+        (folder / "thresholds.json").write_text(text)
+        found = facts_of(folder)
+        assert only(found)["table"]["calibrated_by"] == "platt on val"
+        assert sum("thresholds.json" in line for line in found["problems"]) == 1
+
+    def test_infinite_thresholds(self, tmp_path: Path):
+        folder = make_run(tmp_path / "mine")
+        write_thresholds(predictions(9, part="val"), "f1", 0.9, key_of(folder), folder)
+        kept = json.loads((folder / "thresholds.json").read_text())
+        runs.write_json(folder / "thresholds.json", {**kept, "findings": dict.fromkeys(FINDINGS, "inf")})
+        assert any("infinite" in line for line in facts_of(folder)["problems"])
+
+    def test_predictions_that_say_which_weights_made_them_are_believed(self, tmp_path: Path):
+        """The checkpoint, or the settings, may have changed since."""
+        own = {"view": "tencrop", "average": "logits", "weights_sha256": "a" * 64}
+        folder = make_run(tmp_path / "mine", run=predictions(**own))
+        write_thresholds(predictions(9, part="val"), "f1", 0.9, own, folder)
+        found = facts_of(folder)
+        assert only(found)["weights_sha256"] == "a" * 64
+        assert only(found)["table"]["thresholds_by"] == "f1 on val"
+        assert "mine: scored by other weights than those in checkpoints now" in found["warnings"]
+
+    def test_predictions_that_say_which_weights_made_them_need_no_weights(self, tmp_path: Path):
+        own = {"average": "none", "weights_sha256": "a" * 64}
+        folder = make_run(tmp_path / "mine", run=predictions(**own))
+        write_thresholds(predictions(9, part="val"), "f1", 0.9, {"view": "center", **own}, folder)
+        (folder / BEST).unlink()
+        found = facts_of(folder)
+        assert only(found)["table"]["thresholds_by"] == "f1 on val"
+        assert not any("checkpoints" in line for line in (*found["warnings"], *found["problems"]))
 
     def test_an_evaluations_own_folder(self, tmp_path: Path):
         (tmp_path / "out" / "net").mkdir(parents=True)
@@ -276,11 +325,11 @@ DAMAGES: dict[str, tuple[Any, str, bool]] = {  # what is done to a run, what is 
     "cut config": (lambda run: (run / runs.CONFIG).write_text("[train"), "config.toml", True),
     "no metrics": (lambda run: (run / runs.METRICS).unlink(), "its training has not ended", True),
     "cut metrics": (lambda run: (run / runs.METRICS).write_text('{"te'), "not JSON", True),
-    "cut log": (damage_log, "1 lines of log.jsonl cannot be read", True),
+    "cut log": (damage_log, "1 line of log.jsonl cannot be read", True),
     "cut environment": (lambda run: (run / runs.ENVIRONMENT).write_text("NaN"), "not JSON", True),
     "cut split": (lambda run: (run / runs.SPLIT).write_bytes(b"PAR1"), "the run's split cannot be read", True),
     "bad thresholds": (lambda run: (run / "thresholds.json").write_text('{"rule": 1}'), "cannot be read", True),
-    "no weights": (lambda run: remove_weights_of(run), "no checkpoints/best.safetensors", True),
+    "no weights": (lambda run: remove_weights_of(run), "whether its thresholds are of the weights", True),
 }
 
 
@@ -328,6 +377,14 @@ class TestProblems:
         assert "no predictions" in line
         assert "--resume" in line
 
+    def test_weights_of_a_training_that_goes_on(self, tmp_path: Path):
+        """Evaluation would be of what is not the best yet."""
+        folder = make_run(tmp_path / "mine")
+        (folder / "predictions-test.parquet").unlink(), (folder / runs.METRICS).unlink()
+        (line,) = [line for line in facts_of(make_run(tmp_path / "a"), folder)["problems"] if "mine" in line]
+        assert "cxrbench train --resume" in line
+        assert "cxrbench eval" not in line
+
     def test_one_patient_is_too_few(self, tmp_path: Path):
         alone = predictions(patients=np.ones(60, np.int64))
         found = facts_of(make_run(tmp_path / "a"), make_run(tmp_path / "b", run=alone))
@@ -360,9 +417,9 @@ class TestProblems:
 
     def test_names_that_are_no_text(self, tmp_path: Path):
         """Nothing that they are written to stops at them."""
-        found = facts_of(make_run(tmp_path / "a"), tmp_path / "b\udcff", title="\udcff", command="\udcff")
+        found = facts_of(make_run(tmp_path / "a"), tmp_path / "b\udcff", title="\udcff", command="\ud800\udcff")
         json.dumps(found, ensure_ascii=False).encode()
-        assert (found["title"], found["command"]) == ("\ufffd", "\ufffd")
+        assert (found["title"], found["command"]) == ("\ufffd", "\ufffd\ufffd")
         assert any("b\ufffd: no such run" in line for line in found["problems"])
 
 
@@ -379,8 +436,27 @@ class TestWarnings:
         frame = split_of(run).frame
         frame.loc[frame["part"] == "train", "patient"] = run.patients[0]
         said = self.said(tmp_path, run, Split("by hand", frame))
-        assert "the split leaks: 1 patients" in said
+        assert "the split leaks: 1 patient in" in said
         assert "learned from 1 of these patients" in said
+
+    def test_without_a_split_nobody_knows(self, tmp_path: Path):
+        folder = make_run(tmp_path / "mine")
+        (folder / runs.SPLIT).unlink()
+        found = facts_of(folder)
+        assert only(found)["table"]["patients_learned_from"] is None
+        assert any("whether the network learned from these patients is unknown" in line for line in found["warnings"])
+
+    def test_fewer_images_than_the_split_has(self, tmp_path: Path):
+        run = predictions()
+        said = self.said(tmp_path, run.take(np.arange(50)), split_of(run))
+        assert "mine: a subset: scored on 50 of the 60 images that its split has in the part test" in said
+
+    def test_an_interval_that_rests_on_few_draws(self, tmp_path: Path):
+        labels = predictions().labels.copy()
+        labels[1:, 2] = 0
+        labels[0, 2] = 1
+        said = self.said(tmp_path, predictions(labels=labels))
+        assert re.search(r"mine: the macro's interval rests on \d+ of 30 draws", said)
 
     def test_a_baseline_has_learned_from_nobody(self, tmp_path: Path):
         run = predictions()
@@ -461,6 +537,17 @@ class TestData:
         (shards / "samples.parquet").write_bytes(b"PAR1")
         assert any("is not what dataset.json says" in line for line in facts_of(folder, data=shards)["problems"])
 
+    def test_data_given_to_a_file_of_scores_must_have_its_images(self, training_set: Path, tmp_path: Path):
+        names = pd.read_parquet(training_set / "samples.parquet")["name"].to_numpy(object)[:60]
+        for file, theirs in (("ours", names), ("theirs", predictions().names)):
+            run = predictions(names=theirs)
+            frame = pd.DataFrame({"name": run.names, "label_Mass": run.labels[:, 0], "score_Mass": run.scores[:, 0]})
+            frame.to_csv(tmp_path / f"{file}.csv", index=False)
+        assert facts_of(tmp_path / "ours.csv", data=training_set)["data"]["manifest"] is not None
+        found = facts_of(tmp_path / "theirs.csv", data=training_set)
+        assert found["data"]["manifest"] is None
+        assert any("lacks images that were scored (60, such as 00000000_000.png)" in line for line in found["problems"])
+
     def test_other_data_is_left_aside(self, training_set: Path, tmp_path: Path):
         found = facts_of(make_run(tmp_path / "a"), data=training_set)
         assert any("other data than was scored" in line for line in found["problems"])
@@ -470,8 +557,17 @@ class TestData:
 class TestPublished:
     def test_means(self):
         means = {each["name"].split()[0]: round(each["macro"], 4) for each in published.published(list(NIH14))}
+        assert {each["over"] for each in published.published(list(NIH14))} == {14}
         assert means == {"Wang": 0.7381, "Yao": 0.8027, "CheXNet": 0.8414}
         assert all(list(each["findings"]) == list(NIH14) for each in published.published(["Mass"]))
+
+    def test_over_the_findings_that_are_shown_and_defined(self, tmp_path: Path):
+        labels = predictions().labels.copy()
+        labels[:, 2] = 0
+        found = facts_of(make_run(tmp_path / "mine", run=predictions(labels=labels)))["published"][0]
+        assert found["macro"] == (found["findings"]["Mass"] + found["findings"]["Nodule"]) / 2
+        assert found["over"] == 2
+        assert published.published(["Mass"], ["Mass"])[0]["macro"] is None
 
     def test_not_beside_other_findings(self):
         assert published.published(["Fracture"]) == []

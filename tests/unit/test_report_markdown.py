@@ -46,6 +46,7 @@ def test_every_section_and_every_figure(facts: dict[str, Any]):
         *("About", "Problems", "Warnings", "Results", "By finding", "Paired tests", "Training", "Data"),
         *("Localization", "Examples", "Benchmarks", "Settings and machines"),
     ]
+    assert text.startswith("<!-- cxrbench report -->\n")
     assert facts["use"] in text
     for run in facts["runs"]:
         for each in run["table"]["findings"].values():
@@ -57,9 +58,37 @@ def test_every_section_and_every_figure(facts: dict[str, Any]):
         assert plain(line) in text
     assert f"{facts['paired'][0]['difference']:.4f}" in text
     assert "CheXNet" in text
+    assert "macro over 3 findings, those shown and defined" in text
     assert "| Mass | 7 | 6 | 5 | 0.2500 (0.1250 to 0.5000) |" in text
     assert "| network less center | -0.0625 (-0.5000 to 0.2500) | none |" in text
     assert "verdict.bound | loader" in text
+
+
+def test_averages_stand_in_their_columns(facts: dict[str, Any]):
+    lines = markdown(facts).splitlines()
+    head = [each.strip() for each in cells(next(line for line in lines if line.startswith("| run |")))]
+    for run in facts["runs"]:
+        row = [each.strip() for each in cells(next(line for line in lines if line.startswith(f"| {run['name']} |")))]
+        for title, key in (("macro AUROC (95%)", "macro"), ("weighted", "weighted"), ("micro", "micro")):
+            own = run["table"][key]
+            assert row[head.index(title)] == f"{own['auroc']:.4f} ({own['low']:.4f} to {own['high']:.4f})"
+
+
+def test_tests(facts: dict[str, Any]):
+    """A p value is never 0, and lack of patients is said beside the figure that it hides."""
+    (pair,) = facts["paired"]
+    pair["p"] = pair["findings"]["Mass"]["p"] = 0.00001
+    pair["too_few"] = ["Mass", "Hernia"]
+    text = markdown(facts)
+    ends = f"{pair['difference']:.4f} | {pair['low']:.4f} | {pair['high']:.4f}"
+    assert f"| all/b less all/a | {ends} | &lt;0.0001 | 3 | 2 |" in text
+    assert "0.0000" not in text.split("## Paired tests")[1].split("##")[0]
+
+
+def test_seeds(facts: dict[str, Any]):
+    (each,) = facts["seeds"]
+    figures = " | ".join(f"{each[key]:.4f}" for key in ("mean", "deviation", "lowest", "highest"))
+    assert f"| head | 2 | {figures} | 1 |" in markdown(facts)
 
 
 def test_tables_are_whole(facts: dict[str, Any]):

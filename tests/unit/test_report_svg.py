@@ -36,6 +36,16 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]):
     assert ticks((low, high)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [([1, 2, 3], [1, 2, 3]), ([1], [1]), ([1, 2], [1, 2]), ([1, 40], [0, 10, 20, 30, 40])]
+)
+def test_epochs_are_whole(epochs: list[float], expected: list[float]):
+    axis = Axis("epoch", is_whole=True)
+    shown = [each for each in ticks(outer(axis, epochs), is_whole=True) if min(expected) <= each <= max(expected)]
+    assert shown == expected
+    assert all(each == round(each) for each in ticks(outer(axis, epochs), is_whole=True))
+
+
 def test_ticks_of_powers():
     assert ticks((1, 1000), is_log=True) == [1, 10, 100, 1000]
     assert [tick_text(each) for each in (0.25, 1000, 1e6)] == ["0.25", "1,000", "1,000,000"]

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from cxrbench.dataset.table import BOX_COLUMNS
-from cxrbench.predictions import load_predictions, save_predictions
-from cxrbench.report.choice import HAS, OVER, Choice, choose, quotas
+from cxrbench.explaining import Explained, Explainer
+from cxrbench.predictions import Predictions, load_predictions, save_predictions
+from cxrbench.report.choice import HAS, OVER, UNDECIDED, Choice, choose, quotas
 from cxrbench.report.facts import Asked, Gathered, gather
-from cxrbench.reporting import LARGEST_PX, Wanted, add_examples, small
+from cxrbench.reporting import LARGEST_PX, Wanted, add_examples, chosen_run, small
 from tests.scores import predictions
 from tests.training import SIZE_PX, train
 
@@ -37,22 +38,24 @@ class TestChoice:
         run = predictions(0, 300, 50)
         chosen = choose(run, limits, 24)
         assert len({each.row for each in chosen}) == len(chosen) == 24
-        assert Counter(each.kind for each in chosen) == quotas(24)
+        kinds = {name: kind for kind, other in UNDECIDED.items() for name in (kind, other)}
+        assert Counter(kinds[each.kind] for each in chosen) == quotas(24)
         by_kind = Counter((each.kind, each.finding) for each in chosen)
         assert max(by_kind.values()) <= 3
         for each in chosen:
-            column = run.findings.index(each.finding)
-            assert bool(run.labels[each.row, column]) == HAS[each.kind]
-            if limits is not None and not np.isnan(limits[column]):
-                assert (run.scores[each.row, column] >= limits[column]) == OVER[each.kind]
+            column, kind = run.findings.index(each.finding), kinds[each.kind]
+            assert bool(run.labels[each.row, column]) == HAS[kind]
+            has_limit = limits is not None and not np.isnan(limits[column])
+            assert (each.kind == kind) == has_limit  # without a threshold, nothing is hit or missed
+            if has_limit:
+                assert (run.scores[each.row, column] >= limits[column]) == OVER[kind]
 
     def test_the_first_is_the_highest_and_says_so(self):
         run = predictions(0, 300, 50)
         (first,) = choose(run, None, 1)
         rows = np.flatnonzero(run.labels[:, 0])
-        assert first.kind == "hit"
         assert run.scores[first.row, 0] == run.scores[rows, 0].max()
-        assert first == Choice(first.row, "Mass", "hit", f"the highest score of {len(rows)} images with Mass")
+        assert first == Choice(first.row, "Mass", "highest with", f"the highest score of {len(rows)} images with Mass")
 
     def test_the_order_of_the_images_changes_nothing(self):
         """Equal scores are told apart by name."""
@@ -72,8 +75,8 @@ class TestChoice:
         run = predictions()
         assert choose(replace(run, labels=np.zeros_like(run.labels)), None, 8)
         assert {each.kind for each in choose(replace(run, labels=np.zeros_like(run.labels)), None, 8)} == {
-            "false alarm",
-            "correct rejection",
+            "highest without",
+            "lowest without",
         }
 
 
@@ -99,6 +102,10 @@ def opened(uri: str) -> Image.Image:
     start, _, data = uri.partition(",")
     assert start == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+def row_of(stored: Predictions, example: dict[str, Any]) -> int:
+    return int(stored.names.tolist().index(example["name"]))
 
 
 def boxes_for(run: Path, path: Path) -> Path:
@@ -176,8 +183,47 @@ class TestExamples:
 
     def test_no_data(self, run: Path):
         found = gathered(run)
-        assert examples(replace(found, tables=None)) == []
+        elsewhere = [replace(each, environment={"data": {"folder": "gone"}}) for each in found.runs]
+        assert examples(replace(found, tables=None, runs=elsewhere)) == []
         assert "--data DIR" in found.facts["problems"][0]
+
+    def test_the_runs_own_data_where_the_reports_is_anothers(self, run: Path):
+        found = gathered(run)
+        assert found.tables is not None
+        other = replace(found.tables, manifest={**found.tables.manifest, "sha256": "f" * 64})
+        assert len(examples(replace(found, tables=other), num=2)) == 2
+        assert found.facts["problems"] == []
+
+    def test_the_best_that_was_trained_unless_nothing_was(self, run: Path):
+        found = gathered(run)
+        (mine,) = found.runs
+        assert mine.config is not None
+        config = replace(mine.config, regime=replace(mine.config.regime, name="baseline"))
+        table = {"macro": {"auroc": 1.0}}
+        facts = {**found.facts, "runs": [*found.facts["runs"], {"name": "first", "table": table}]}
+        baseline = replace(mine, name="first", config=config)
+        assert chosen_run(replace(found, facts=facts, runs=[baseline, mine]), "") is mine
+        assert chosen_run(replace(found, facts=facts, runs=[baseline]), "") is baseline
+
+    def test_labels_are_all_of_the_images_whatever_findings_are_asked_for(self, run: Path):
+        found = gathered(run, findings=("Effusion",))
+        stored = load_predictions(run / "predictions-test.parquet")
+        shown = examples(found)
+        truths = [stored.findings[i] for each in shown for i in np.flatnonzero(stored.labels[row_of(stored, each)])]
+        assert [name for each in shown for name in each["truth"]] == truths
+        assert {each["finding"] for each in shown} == {"Effusion"}
+        assert set(truths) > {"Effusion"}
+
+    @pytest.mark.parametrize("value", [0, 1])
+    def test_an_empty_map_says_so(self, value: int, run: Path, monkeypatch: pytest.MonkeyPatch):
+        explain = Explainer.__call__
+
+        def filled(self: Explainer, *asked: Any) -> Explained:
+            found = explain(self, *asked)
+            return replace(found, maps=[np.full_like(each, value) for each in found.maps])
+
+        monkeypatch.setattr(Explainer, "__call__", filled)
+        assert [each["is_empty"] for each in examples(gathered(run), num=2)] == [value == 0] * 2
 
     def test_a_damaged_shard(self, run: Path, training_set: Path, tmp_path: Path):
         shards = Path(shutil.copytree(training_set, tmp_path / "shards"))

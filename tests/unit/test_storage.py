@@ -1,12 +1,25 @@
+import csv
 import gzip
 import hashlib
+import io
 import os
 from pathlib import Path
 
 import pytest
 
 from cxrbench.errors import DataError
-from cxrbench.storage import Status, atomic_write, exists, listing, read_bytes, read_text, remove, sha256_of, status
+from cxrbench.storage import (
+    Status,
+    atomic_write,
+    csv_line,
+    exists,
+    listing,
+    read_bytes,
+    read_text,
+    remove,
+    sha256_of,
+    status,
+)
 
 
 def test_gzip_is_told_by_content(tmp_path: Path):
@@ -78,3 +91,9 @@ def test_files_and_folders_are_removed_and_what_is_not_there_is_no_matter(tmp_pa
     for name in ("folder", "b", "nowhere"):
         remove(tmp_path / name)
     assert listing(tmp_path) == []
+
+
+def test_a_line_of_csv_comes_back_whatever_is_in_it():
+    cells = ["a\rb", "c\nd", 'e"f', "g,h", "", "räntgen"]
+    (found,) = csv.reader(io.StringIO(csv_line(cells), newline=""))
+    assert found == cells

@@ -15,6 +15,10 @@ function apply() {
 if (choose) {
   choose.hidden = false;
   choose.addEventListener("change", apply);
+  new ResizeObserver(() => { /* what a link leads to stands below the bar */
+    const height = getComputedStyle(choose).position === "sticky" ? choose.offsetHeight : 0;
+    document.documentElement.style.setProperty("--bar", `${height}px`);
+  }).observe(choose);
   choose.addEventListener("submit", (event) => event.preventDefault());
   choose.querySelector(".theme").addEventListener("click", () => {
     const root = document.documentElement;
@@ -42,7 +46,7 @@ function sort(table, head) {
   const there = keyed.filter(([key]) => key !== null).sort(([a], [b]) => (isDown ? compare(b, a) : compare(a, b)));
   body.append(...[...there, ...keyed.filter(([key]) => key === null)].map(([, row]) => row));
 }
-for (const table of all("table")) {
+for (const table of all("table:not(.on-paper table)")) {
   if (table.tBodies[0].rows.length < 2) continue;
   for (const head of all("thead tr:last-child th", table)) {
     const button = make("button", head.querySelector("a") ? "" : head.textContent);
