@@ -43,7 +43,7 @@ def test_setup_without_a_fit_python_says_what_to_do(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_demo_goes_from_nothing_to_an_auroc_table(tmp_path: Path):
+def test_the_demo_goes_from_nothing_to_a_page_with_all_of_it(tmp_path: Path):
     done = script("demo", DEMO=str(tmp_path / "demo"), DEMO_IMAGES="120", VENV=str(VENV))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no patient is in two parts" in done.stdout
@@ -52,6 +52,11 @@ def test_the_demo_goes_from_nothing_to_an_auroc_table(tmp_path: Path):
     regimes = json.loads((tmp_path / "demo" / "run" / "metrics.json").read_text())["runs"]
     assert list(regimes) == ["baseline", "head", "full"]
     assert "the best mean AUROC that these labels" in done.stdout
+    page = tmp_path / "demo" / "report.html"
+    assert f"{page}: " in done.stdout
+    assert "0 problems" in done.stdout
+    assert f"Done: open {page} in a browser" in done.stdout
+    assert "Content-Security-Policy" in page.read_text()
     again = script("demo", DEMO=str(tmp_path / "demo"), VENV=str(VENV))
     assert again.returncode == 1
     assert "is there already" in again.stderr

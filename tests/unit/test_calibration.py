@@ -253,8 +253,9 @@ def test_a_bad_start_ends_in_the_same_place():
 def test_findings_are_fitted_one_by_one(kind: str):
     together = fit_calibration(LABELS, BENT, kind)
     alone = [fit_calibration(LABELS[:, i : i + 1], BENT[:, i : i + 1], kind) for i in range(3)]
-    np.testing.assert_array_equal(together.slopes, [each.slopes[0] for each in alone])
-    np.testing.assert_array_equal(together.intercepts, [each.intercepts[0] for each in alone])
+    for name in ("slopes", "intercepts"):  # but for the last bit, which depends on how numbers lie in memory
+        own = [getattr(each, name)[0] for each in alone]
+        np.testing.assert_allclose(getattr(together, name), own, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("bad", "said"), [(1.5, "1.5"), (-0.25, "-0.25"), (np.nan, "nan"), (np.inf, "inf")])
