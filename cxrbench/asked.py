@@ -1,21 +1,19 @@
 """What an evaluation is asked for, and whether it makes sense: refused before anything is scored."""
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cxrbench import runs
 from cxrbench.config import RunConfig
 from cxrbench.data import Data
+from cxrbench.dataset.opened import Opened
+from cxrbench.dataset.splits import read_split
 from cxrbench.errors import DataError, UsageError
 from cxrbench.metrics.intervals import REPLICATES
 from cxrbench.saved import Saved
-from cxrbench.storage import read_bytes
 
 ENSEMBLE = "ensemble"
 DEEPEST = 6  # folders in a name
@@ -75,18 +73,19 @@ def learned_from(saved: Saved, data: Data, part: str) -> set[int]:
     """Patients of the part that the network learned from: another --split, or another data set of the same images."""
     if saved.run is None or part == "train" or saved.about["regime"] == "baseline":
         return set()
-    then = split_of(saved.run)
-    if not data.opened.samples["name"].isin(then["name"]).any():
+    return trained_on(saved.run, data.opened) & set(data.opened.split.part(part)["patient"])
+
+
+def trained_on(run: Path, opened: Opened) -> set[int]:
+    """Patients of the run's training part, if any of its images are these."""
+    then = split_of(run)
+    if not opened.samples["name"].isin(then["name"]).any():
         return set()  # numbers of other hospitals' patients say nothing
-    return set(then["patient"][then["part"] == "train"]) & set(data.opened.split.part(part)["patient"])
+    return set(then["patient"][then["part"] == "train"])
 
 
 def split_of(run: Path) -> pd.DataFrame:
-    try:
-        found: pd.DataFrame = pq.read_table(io.BytesIO(read_bytes(run / runs.SPLIT))).to_pandas()
-    except pa.ArrowException as error:
-        raise DataError("the run's split cannot be read", got=f"{run / runs.SPLIT}: {error}") from None
-    return found
+    return read_split(run / runs.SPLIT).frame
 
 
 def check_data(saved: Saved, data: Data, order: Order) -> None:

@@ -33,7 +33,6 @@ from cxrbench.storage import exists, make_folder
 from cxrbench.told import is_out_of_memory
 
 Say = Callable[[str], None]
-EVAL = "eval"  # the folder in a run's that takes what no --out is given for
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,7 +116,7 @@ def score(saved: Saved, config: RunConfig, data: Data, order: Order, world: Worl
         predictions = predict(config, setting, load(saved, world.device), order.part)
     key = fit_key(config.eval.view, config.eval.average, sha256(saved))
     predictions = of_network(predictions, key)
-    out = order.out / saved.name if order.out else saved.run and saved.run / EVAL
+    out = order.out / saved.name if order.out else saved.run and saved.run / runs.EVAL
     scored = Scored(predictions, config, key, saved.run or out, out, learned)
     on_main(world, lambda: save(scored))  # now: the next network may fail
     return scored

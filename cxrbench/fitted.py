@@ -78,30 +78,36 @@ def write(path: Path, how: Key, run: Predictions, key: Key, values: list[Any]) -
 def read_fitted(folder: Path | None, key: Key, findings: tuple[str, ...]) -> Fitted:
     if folder is None:
         return Fitted()
-    thresholds = read(folder / THRESHOLDS, key, findings, lambda each: np.nan if each is None else float(each))
-    lines = read(folder / CALIBRATION, key, findings, pair_of)
-    rule, values = thresholds or ("", None)
-    kind, pairs = lines or ("", None)
-    calibration = None if pairs is None else Calibration(*np.array(pairs, np.float64).T)
-    return Fitted(None if values is None else np.array(values, np.float64), rule, calibration, kind)
+    thresholds, rule = read_thresholds(folder, key, findings)
+    return Fitted(thresholds, rule, *read_calibration(folder, key, findings))
+
+
+def read_thresholds(folder: Path, key: Key, findings: tuple[str, ...]) -> tuple[Floats | None, str]:
+    values, rule = read(folder / THRESHOLDS, key, findings, lambda each: np.nan if each is None else float(each))
+    return (None if values is None else np.array(values, np.float64)), rule
+
+
+def read_calibration(folder: Path, key: Key, findings: tuple[str, ...]) -> tuple[Calibration | None, str]:
+    pairs, kind = read(folder / CALIBRATION, key, findings, pair_of)
+    return (None if pairs is None else Calibration(*np.array(pairs, np.float64).T)), kind
 
 
 def pair_of(line: Any) -> tuple[float, float]:
     return (np.nan, np.nan) if line is None else (float(line["slope"]), float(line["intercept"]))
 
 
-def read(path: Path, key: Key, findings: tuple[str, ...], value: Callable[[Any], Any]) -> tuple[str, list[Any]] | None:
-    """How it was fitted, and a value a finding."""
+def read(path: Path, key: Key, findings: tuple[str, ...], value: Callable[[Any], Any]) -> tuple[list[Any] | None, str]:
+    """A value a finding, and how it was fitted."""
     if not exists(path):
-        return None
+        return None, ""
     found = runs.read_json(path)
     try:
         if other := [name for name, ours in key.items() if found[name] != ours]:
             what = "another view" if "view" in other else f"other {' and '.join(other)}"
             log.warning("%s is left aside: it was fitted for %s", path, what)
-            return None
+            return None, ""
         how = str(found.get("rule") or found["kind"])
-        return f"{how} on {found['part']}", [value(found["findings"][name]) for name in findings]
+        return [value(found["findings"][name]) for name in findings], f"{how} on {found['part']}"
     except (KeyError, TypeError, ValueError) as error:
         got = f"{path}: {type(error).__name__} {error}"
         raise DataError("thresholds or calibration cannot be read", got=got, do="fit them again") from None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cxrbench.data import chosen_device
 from cxrbench.dataset.boxes import CORNERS, given_boxes
-from cxrbench.dataset.pixels import opened_tar, read_pixels, stored_images
+from cxrbench.dataset.pixels import each_pixels, stored_images
 from cxrbench.errors import CxrError, DataError
 from cxrbench.explaining import explainer_of, seen
 from cxrbench.metrics.numbers import number
@@ -23,10 +23,9 @@ from cxrbench.overlay import jpeg, overlay
 from cxrbench.report.choice import Choice, choose
 from cxrbench.report.data import Tables, folders_of, read_tables
 from cxrbench.report.facts import Gathered
-from cxrbench.report.files import regular
 from cxrbench.report.found import BEST, Found, printable
 from cxrbench.saved import Saved, of_file
-from cxrbench.storage import status
+from cxrbench.storage import regular, status
 
 Gray = npt.NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -129,16 +128,10 @@ def images_of(names: list[str], saved: Saved, tables: Tables) -> list[Gray]:
     samples = tables.samples.set_index("name", drop=False)
     if missing := [name for name in names if name not in samples.index]:
         raise DataError("images are not in the data", got=f"{len(missing)}, such as {missing[0]}", do="give its --data")
-    by_shard = defaultdict(list)
-    for place, image in enumerate(stored_images(samples.loc[names])):
-        by_shard[image.shard].append((place, image))
-    found: dict[int, Gray] = {}
-    for shard, some in sorted(by_shard.items()):
-        with opened_tar(tables.folder, shard) as file:
-            for place, image in some:
-                gray = read_pixels(file, tables.manifest["encoding"], image, tables.folder)
-                found[place] = seen(gray, saved.config)
-    return [found[place] for place in range(len(names))]
+    stored = sorted(stored_images(samples.loc[names]))  # as they lie in the tars
+    grays = each_pixels(tables.folder, tables.manifest["encoding"], stored)
+    found = {image.name: seen(gray, saved.config) for image, gray in zip(stored, grays, strict=True)}
+    return [found[name] for name in names]
 
 
 def disagreement(run: Found, saved: Saved, choices: list[Choice], scores: npt.NDArray[Any]) -> list[str]:

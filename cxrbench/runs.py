@@ -20,6 +20,8 @@ from cxrbench.errors import ConfigError, DataError, StoppedError, UsageError
 from cxrbench.storage import atomic_write, exists, listing, locked, make_folder, read_bytes, read_text, remove, walk
 
 CONFIG, ENVIRONMENT, METRICS, SPLIT = "config.toml", "environment.json", "metrics.json", "split.parquet"
+LOG, EVAL = "log.jsonl", "eval"  # the latter takes what evaluation leaves where no --out is given
+CHECKPOINTS, BEST = "checkpoints", "best.safetensors"
 LOCK = ".lock"
 BEFORE_IT_BEGINS = {LOCK, ENVIRONMENT}  # what a killed run may leave and be forgotten
 COMPARED = ("baseline", "head", "full")  # what the regime `all` stands for
@@ -83,6 +85,11 @@ def emptied_if_nothing_began(out: Path, resume: bool, was_there: bool) -> Iterat
             for path in [out / name for name in listing(out)] if was_there else [out]:  # it may be a link
                 remove(path)
         raise
+
+
+def named(run: Path, above: Path) -> str:
+    """A run by its own folder; one of several by its place among them."""
+    return (Path(above.resolve().name) / run.relative_to(above)).as_posix()
 
 
 def has_checkpoint(out: Path) -> bool:

@@ -63,14 +63,9 @@ def find(path: Path) -> list[Saved]:
     if not found:
         do = "give a folder that cxrbench train made, or a .safetensors file of its checkpoints"
         raise DataError("no trained network", got=path, do=do)
-    saved = [of_file(file, named(file.parent.parent, path)) for file in found]
+    saved = [of_file(file, runs.named(file.parent.parent, path)) for file in found]
     regimes = {name: place for place, name in enumerate(runs.COMPARED)}
     return sorted(saved, key=lambda each: (each.about["seed"], regimes.get(each.about["regime"], -1), each.name))
-
-
-def named(run: Path, above: Path) -> str:
-    """A run by its own folder; one of several by its place among them."""
-    return (Path(above.resolve().name) / run.relative_to(above)).as_posix()
 
 
 def of_file(path: Path, name: str) -> Saved:

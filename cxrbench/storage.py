@@ -96,6 +96,13 @@ def read_bytes(path: Path) -> bytes:
         raise DataError("corrupt gzip file", got=f"{path}: {error}", do="download it again") from None
 
 
+def regular(path: Path) -> Path:
+    """Pipes and devices would never end."""
+    if status(path).kind == "other":
+        raise DataError("not a regular file", got=path)
+    return path
+
+
 def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")

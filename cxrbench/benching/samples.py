@@ -13,7 +13,7 @@ from cxrbench.dataset.opened import Opened
 from cxrbench.dataset.phantom.layout import DATA_ENTRY, DATA_ENTRY_HEADER
 from cxrbench.dataset.phantom.plan import make_plan
 from cxrbench.dataset.phantom.write import IMAGES, write_data_set
-from cxrbench.dataset.pixels import opened_tar, read_pixels, stored_images
+from cxrbench.dataset.pixels import each_pixels, stored_images
 from cxrbench.dataset.png import encode_gray
 from cxrbench.dataset.table import read_table
 from cxrbench.errors import DataError
@@ -71,9 +71,8 @@ def sample_of(data: Opened, num: int, work: Path) -> Source:
     samples = data.samples.iloc[np.unique(np.linspace(0, last, min(num, last + 1)).astype(int))]
     with atomic_folder(source.folder) as folder:
         make_folder(folder / IMAGES)
-        for image in stored_images(samples):
-            with opened_tar(data.folder, image.shard) as file:
-                pixels = read_pixels(file, data.manifest["encoding"], image, data.folder)
+        stored = stored_images(samples)
+        for image, pixels in zip(stored, each_pixels(data.folder, data.manifest["encoding"], stored), strict=True):
             (folder / IMAGES / image.name).write_bytes(encode_gray(pixels))
         lines = [DATA_ENTRY_HEADER]
         for row in samples.to_dict("records"):

@@ -11,7 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import READING, add_device, add_loader_images, given_settings, replicates, seed, warn
+from cxrbench.commands.options import (
+    READING,
+    add_device,
+    add_loader_images,
+    given_settings,
+    is_share,
+    replicates,
+    seed,
+    warn,
+)
 from cxrbench.errors import UsageError
 
 # Short forms of settings: else each network is read and scored as it was trained.
@@ -101,13 +110,6 @@ def refuse_rule(rule: str | None) -> None:
     name, equals, value = (rule or "f1").partition("=")
     if name not in KNOWN or (equals and (name != "sensitivity" or not is_share(value))):
         raise UsageError("unknown rule for thresholds", got=f"--fit {rule}", allowed=RULES)
-
-
-def is_share(text: str) -> bool:
-    try:
-        return 0 < float(text) <= 1
-    except ValueError:
-        return False
 
 
 def text_of(found: dict[str, Any], out: Path | None) -> str:

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrbench.commands.options import add_device, positive, warn
+from cxrbench.commands.options import METHODS, add_files, add_network, add_scoring, warn
 from cxrbench.commands.options import seed as not_negative
 from cxrbench.commands.predict import order_of, tell, tell_large, the_one
 from cxrbench.metrics.text import RESEARCH
@@ -20,17 +20,12 @@ if TYPE_CHECKING:
     from cxrbench.mapping import Done
     from cxrbench.predicting import Bad
 
-METHODS = ("gradcam", "layercam")  # those of models/cam.py, which is slow to import
 MANY = 0.1  # of the maps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "network", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder, or one of its .safetensors files"
-    )
-    parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files, and folders of them, of any depth"
-    )
+    add_network(parser)
+    add_files(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
         "--findings",
@@ -39,17 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names, or all (default: those over their thresholds; without thresholds, the highest of each image)",
     )
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help=f"default: {METHODS[0]}")
-    parser.add_argument(
-        "--view", choices=("center", "tencrop"), help="the centre, or the mean over ten crops (default: as in training)"
-    )
-    add_device(parser)
-    parser.add_argument(
-        "--batch",
-        type=positive,
-        metavar="N",
-        help="images a step, the last one padded; 1 is quicker for a few images on a CPU, and changes the last bits "
-        "of their scores (default: as in training)",
-    )
+    add_scoring(parser)
     parser.add_argument(
         "--threads", type=not_negative, default=0, metavar="N", help="that decode, and write; 0: one a core (default)"
     )

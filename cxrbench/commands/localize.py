@@ -11,18 +11,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cxrbench.commands.options import add_device, positive, replicates, seed, warn
+from cxrbench.commands.options import METHODS, add_device, add_network, is_share, positive, replicates, seed, warn
 from cxrbench.commands.predict import the_one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "network", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder, or one of its .safetensors files"
-    )
+    add_network(parser)
     parser.add_argument("--boxes", type=Path, required=True, metavar="CSV", help="NIH's BBox_List_2017.csv")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set that cxrbench shard made")
     parser.add_argument(
-        "--method", choices=("gradcam", "layercam"), default="gradcam", help="how maps are made (default: gradcam)"
+        "--method", choices=METHODS, default=METHODS[0], help=f"how maps are made (default: {METHODS[0]})"
     )
     parser.add_argument(
         "--view",
@@ -50,13 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def share(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found <= 1:
+    if not is_share(text):
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1; got {text!r}")
-    return found
+    return float(text)
 
 
 def run(args: argparse.Namespace) -> int:

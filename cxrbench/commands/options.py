@@ -28,6 +28,41 @@ MAX_REPLICATES = 1_000_000  # of the bootstrap, which keeps a few figures of eac
 LABELS_HELP = "NIH's Data_Entry CSV, either version, gzipped or not"
 
 
+METHODS = ("gradcam", "layercam")  # of maps: those of models/cam.py, which is slow to import
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    text = "a run's folder, or one of its .safetensors files"
+    parser.add_argument("network", type=Path, metavar="RUN|CHECKPOINT", help=text)
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    text = "PNG or JPEG files, and folders of them, of any depth"
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=text)
+
+
+def add_scoring(parser: argparse.ArgumentParser) -> None:
+    """How a network sees images of no data set."""
+    parser.add_argument(
+        "--view", choices=("center", "tencrop"), help="the centre, or the mean over ten crops (default: as in training)"
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        metavar="N",
+        help="images a step, the last one padded; 1 is quicker for a few images on a CPU, and changes the last bits "
+        "of their scores (default: as in training)",
+    )
+
+
+def is_share(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, required=True, metavar="CSV", help=LABELS_HELP)
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cxrbench.commands.options import add_device, positive, warn
+from cxrbench.commands.options import add_files, add_network, add_scoring, warn
 from cxrbench.commands.options import seed as not_negative
 from cxrbench.environment import usable_cores
 from cxrbench.errors import DataError, UsageError
@@ -28,23 +28,9 @@ HIGHEST = 3  # that are named where there are no thresholds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "network", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder, or one of its .safetensors files"
-    )
-    parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG files, and folders of them, of any depth"
-    )
-    parser.add_argument(
-        "--view", choices=("center", "tencrop"), help="the centre, or the mean over ten crops (default: as in training)"
-    )
-    add_device(parser)
-    parser.add_argument(
-        "--batch",
-        type=positive,
-        metavar="N",
-        help="images a step, the last one padded; 1 is quicker for a few images on a CPU, and changes the last bits "
-        "of their scores (default: as in training)",
-    )
+    add_network(parser)
+    add_files(parser)
+    add_scoring(parser)
     parser.add_argument(
         "--threads", type=not_negative, default=0, metavar="N", help="that decode; 0: one a core (default: 0)"
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrbench.commands.options import add_device, replicates, seed, warn
+from cxrbench.commands.options import METHODS, add_device, replicates, seed, warn
 from cxrbench.commands.predict import in_a_line
 from cxrbench.errors import CxrError, DataError, UsageError
 
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="by name or folder (default: the highest macro AUROC of those trained)",
     )
-    add("--method", choices=("gradcam", "layercam"), default="gradcam", help="of the maps (default: gradcam)")
+    add("--method", choices=METHODS, default=METHODS[0], help=f"of the maps (default: {METHODS[0]})")
     add("--boxes", type=Path, metavar="CSV", help="NIH's BBox_List_2017.csv: boxes on the examples")
     add("--figures", type=Path, metavar="DIR", help="the figures as files for papers, too")
     add("--title", default="", metavar="T", help="default: the runs and their images")

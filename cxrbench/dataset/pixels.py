@@ -1,8 +1,9 @@
 """One image out of a tar, decoded, with the pixels that the table has the checksum of: whoever reads at random."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -48,6 +49,14 @@ def opened_tar(folder: Path, shard: int) -> Iterator[BinaryIO]:
         raise DataError(
             "cannot read the shard", got=f"{path}: {error.strerror}", do=f"cxrbench verify {folder}"
         ) from None
+
+
+def each_pixels(folder: Path, encoding_name: str, images: Iterable[StoredImage]) -> Iterator[npt.NDArray[np.uint8]]:
+    """In the order given; a tar stays open as long as images are of it."""
+    for shard, own in groupby(images, key=lambda image: image.shard):
+        with opened_tar(folder, shard) as file:
+            for image in own:
+                yield read_pixels(file, encoding_name, image, folder)
 
 
 def checked_pixels(data: bytes, encoding_name: str, image: StoredImage, folder: Path) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from cxrbench.dataset.assign import deal, parse_fractions, seeded_order
 from cxrbench.dataset.csv import read_csv
 from cxrbench.errors import DataError, UsageError
 from cxrbench.labels import NIH14
-from cxrbench.storage import atomic_write, exists, read_bytes, read_text, status
+from cxrbench.storage import atomic_write, exists, read_bytes, read_text, regular, status
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["name", "patient", "part"]
@@ -192,6 +192,19 @@ def split_from_file(table: pd.DataFrame, path: Path) -> Split:
     split = Split(policy, frame.reset_index(drop=True))
     leaks = len(split.crossing_patients()) > 0 and CROSSING not in policy
     return replace(split, policy=f"{policy}: {CROSSING}") if leaks else split
+
+
+def read_split(path: Path) -> Split:
+    """What `write_split` left in a run's folder."""
+    try:
+        table = pq.read_table(io.BytesIO(read_bytes(regular(path))))
+        frame: pd.DataFrame = table.select(COLUMNS).to_pandas(ignore_metadata=True).astype({"part": str})
+        if frame["patient"].dtype.kind not in "iu" or not frame["name"].map(lambda each: isinstance(each, str)).all():
+            raise ValueError("names must be texts, and patients whole numbers")
+    except (pa.ArrowException, OSError, ArithmeticError, ValueError, TypeError, LookupError) as error:
+        raise DataError("the run's split cannot be read", got=f"{path}: {' '.join(str(error).split()):.100}") from None
+    policy = (table.schema.metadata or {}).get(b"policy", path.name.encode(errors="replace"))
+    return Split(policy.decode(errors="replace"), frame)
 
 
 def read_lists(folder: Path) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """NIH's metadata as one typed table: a row an image, every value checked, findings as columns of 0 and 1."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ import pandas as pd
 from cxrbench.dataset.csv import FIRST_ROW, MAX_SHOWN, read_csv
 from cxrbench.errors import DataError
 from cxrbench.labels import NIH14, NO_FINDING, canonical
+
+Parsed = TypeVar("Parsed")
 
 NAME, FINDINGS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 COLUMNS = ("name", "patient", "follow_up", "age", "sex", "view", "width", "height", "spacing_x_mm", "spacing_y_mm")
@@ -46,13 +50,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_boxes(path: Path) -> pd.DataFrame:
     """`BBox_List_2017.csv` -> name, finding, x, y, width, height, in pixels of the image."""
     raw = read_csv(path, (NAME, "Finding Label", *BOX_COLUMNS), "NIH's BBox CSV")
-    findings = {}
-    for text in raw["Finding Label"].unique():
-        try:
-            findings[text] = canonical(text)
-        except DataError as error:
-            line = int(np.argmax(raw["Finding Label"] == text)) + FIRST_ROW
-            raise DataError(f"line {line} of the CSV: {error}") from None
+    findings = dict(each_parsed(raw["Finding Label"], canonical))
     names = raw[NAME].str.replace(r"\.png$", ".png", case=False, regex=True)  # as read_table has them
     boxes = pd.DataFrame({"name": names, "finding": raw["Finding Label"].map(findings)})
     for theirs, ours in zip(BOX_COLUMNS, ("x", "y", "width", "height"), strict=True):
@@ -65,13 +63,19 @@ def parse_labels(texts: pd.Series) -> np.ndarray:
     """`Effusion|Mass` -> a row of 0 and 1. Only the few hundred different texts are parsed."""
     codes, unique = pd.factorize(texts)
     matrix = np.zeros((len(unique), len(NIH14)), np.uint8)
-    for row, text in enumerate(unique):
-        try:
-            matrix[row] = parse_label(text)
-        except DataError as error:
-            line = int(np.argmax(codes == row)) + FIRST_ROW
-            raise DataError(f"line {line} of the CSV: {error}") from None
+    for row, (_, labels) in enumerate(each_parsed(texts, parse_label)):
+        matrix[row] = labels
     return matrix[codes]
+
+
+def each_parsed(texts: pd.Series, parse: Callable[[str], Parsed]) -> Iterator[tuple[str, Parsed]]:
+    """Each different text, in the order of their first lines, and what it says; a wrong one names its line."""
+    for text in texts.unique():
+        try:
+            yield text, parse(text)
+        except DataError as error:
+            line = int(np.argmax(texts == text)) + FIRST_ROW
+            raise DataError(f"line {line} of the CSV: {error}") from None
 
 
 def parse_label(text: str) -> list[int]:

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cxrbench import runs
 from cxrbench.errors import DataError
 from cxrbench.storage import (
     atomic_folder,
@@ -36,8 +37,8 @@ from cxrbench.storage import (
 
 log = logging.getLogger("cxrbench")
 
-FOLDER = "checkpoints"
-BEST, LAST = "best.safetensors", "last.safetensors"
+FOLDER = runs.CHECKPOINTS
+BEST, LAST = runs.BEST, "last.safetensors"
 WEIGHTS, TRAINING, SUMS = "weights.safetensors", "training.pt", "checkpoint.json"
 START = "step-"
 ABOUT = "cxrbench"  # the key in a weights file's metadata

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrbench.errors import UsageError
+from cxrbench.runs import LOG
 from cxrbench.storage import append_line, atomic_write, exists, read_text
 
-LOG = "log.jsonl"
 EVERY = 32  # steps' lines that are written together
 TENSORBOARD = "tensorboard"
 

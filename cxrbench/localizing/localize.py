@@ -1,7 +1,7 @@
 """Maps of all images with boxes, some at a time, scored as they come; then the result."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from cxrbench.data import chosen_device
 from cxrbench.dataset.boxes import given_boxes
 from cxrbench.dataset.convert import shrunk_shape
 from cxrbench.dataset.opened import Opened, open_data
-from cxrbench.dataset.pixels import opened_tar, read_pixels, stored_images
+from cxrbench.dataset.pixels import each_pixels, stored_images
 from cxrbench.errors import DataError, UsageError
-from cxrbench.evaluating import EVAL, config_of
+from cxrbench.evaluating import config_of
 from cxrbench.explaining import Explainer, Gray, explainer_of, seen
 from cxrbench.localizing.controls import CONTROLS, Maps, of_network
-from cxrbench.localizing.result import NETWORK, about_of, doubts, judged, warnings_of
+from cxrbench.localizing.result import NETWORK, about_of, doubts, judged, learned_from, warnings_of
 from cxrbench.localizing.scene import Boxed, Order, Scene, asked_for, boxed, rows_of
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.localization import outcomes
@@ -46,7 +46,8 @@ def localize(saved: Saved, order: Order, say: Say, advance: Advance) -> tuple[di
     view = view_of(order.view, config, opened.shapes(np.array([image.row for image in images])))
     explainer = explainer_of(saved, chosen_device(order.device), order.method, view, order.batch)
     scene = Scene(saved, explainer, order.method, grid_of(explainer), images, order.seed)
-    warnings = list(warnings_of(saved, opened, given, images))
+    num_learned = len(learned_from(saved, opened) & {image.patient for image in images})
+    warnings = list(warnings_of(saved, opened, given, num_learned))
     for line in (f"{saved.name}: {order.method}, {view}, {counted(len(images), 'image')} with boxes", *warnings):
         say(line)
     out = out_of(saved, order, view)
@@ -54,7 +55,7 @@ def localize(saved: Saved, order: Order, say: Say, advance: Advance) -> tuple[di
     found, failed = scored(scene, opened, order, advance)
     for line in failed:
         say(line)
-    about = about_of(scene, order, opened, given)
+    about = about_of(scene, order, opened, given, num_learned)
     result = {**about, **judged(found, rows, order)}
     result["warnings"] = [*warnings, *failed, *doubts(result)]
     runs.write_json(out, result)
@@ -71,7 +72,7 @@ def check_out(saved: Saved, order: Order) -> None:
 
 
 def out_of(saved: Saved, order: Order, view: str) -> Path:
-    return order.out or (saved.run or Path()) / EVAL / f"localization-{view}-{order.method}.json"
+    return order.out or (saved.run or Path()) / runs.EVAL / f"localization-{view}-{order.method}.json"
 
 
 def view_of(wanted: str | None, config: RunConfig, shapes: Sequence[tuple[int, int]]) -> str:
@@ -113,12 +114,10 @@ def scored(scene: Scene, opened: Opened, order: Order, advance: Advance) -> tupl
 
 
 def grays(opened: Opened, scene: Scene) -> Iterator[Gray]:
-    """As the network sees them before the crop; each tar is opened once."""
+    """As the network sees them before the crop."""
     stored = stored_images(opened.samples.iloc[[image.row for image in scene.images]])
-    for shard, images in groupby(stored, key=lambda image: image.shard):
-        with opened_tar(opened.folder, shard) as file:
-            for image in images:
-                yield seen(read_pixels(file, opened.manifest["encoding"], image, opened.folder), scene.explainer.config)
+    for gray in each_pixels(opened.folder, opened.manifest["encoding"], stored):
+        yield seen(gray, scene.explainer.config)
 
 
 def outcomes_of(images: Sequence[Boxed], seen_images: Sequence[Gray], make: Maps, at: Sequence[float]) -> list[Floats]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from cxrbench import __version__
-from cxrbench.asked import split_of
+from cxrbench.asked import trained_on
 from cxrbench.dataset.boxes import Given
 from cxrbench.dataset.opened import Opened
-from cxrbench.localizing.scene import Boxed, Order, Scene
+from cxrbench.localizing.scene import Order, Scene
 from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.compare import MIN_PATIENTS
 from cxrbench.metrics.intervals import LEVEL
@@ -40,12 +40,12 @@ WANG = {
 }
 
 
-def warnings_of(saved: Saved, opened: Opened, given: Given, images: Sequence[Boxed]) -> Iterator[str]:
+def warnings_of(saved: Saved, opened: Opened, given: Given, num_learned: int) -> Iterator[str]:
     """What one must know before believing a figure."""
     trained_on, here = saved.about["data_sha256"], opened.sha256
     if trained_on != here:
         yield f"{saved.name}: trained on other shards ({trained_on[:12]}); these are {here[:12]}"
-    if num_learned := len(learned_from(saved, opened) & {image.patient for image in images}):
+    if num_learned:
         yield f"{saved.name}: trained on {num_learned:,} of these patients: its maps will be too good"
     if given.not_in_data:
         names = sorted(set(given.not_in_data))
@@ -65,13 +65,11 @@ def learned_from(saved: Saved, opened: Opened) -> set[int]:
     if saved.about["regime"] == "baseline":
         return set()
     if saved.run:
-        then = split_of(saved.run)
-        is_same = bool(opened.samples["name"].isin(then["name"]).any())  # else a number is another patient's
-        return set(then["patient"][then["part"] == "train"]) if is_same else set()
+        return trained_on(saved.run, opened)
     return set(opened.split.part("train")["patient"]) if saved.about["data_sha256"] == opened.sha256 else set()
 
 
-def about_of(scene: Scene, order: Order, opened: Opened, given: Given) -> dict[str, Any]:
+def about_of(scene: Scene, order: Order, opened: Opened, given: Given, num_learned: int) -> dict[str, Any]:
     saved, images = scene.saved, scene.images
     return {
         "format": 1,
@@ -98,7 +96,7 @@ def about_of(scene: Scene, order: Order, opened: Opened, given: Given) -> dict[s
             "clipped": given.clipped,
             "not_in_data": {"boxes": len(given.not_in_data), "images": len(set(given.not_in_data))},
             "unknown": given.unknown,
-            "learned_from": len(learned_from(saved, opened) & {image.patient for image in images}),
+            "learned_from": num_learned,
         },
         "published": WANG,
     }

@@ -16,9 +16,9 @@ from cxrbench.errors import CxrError, DataError
 from cxrbench.labels import NIH14
 from cxrbench.predictions import Predictions
 from cxrbench.report.drawable import refuse_undrawable
-from cxrbench.report.files import read_object, regular
+from cxrbench.report.files import read_object
 from cxrbench.report.found import Found
-from cxrbench.storage import exists, read_text, sha256_of
+from cxrbench.storage import exists, read_text, regular, sha256_of
 
 Section = dict[str, Any]
 MOST_NAMED = 50  # images of the quarantine

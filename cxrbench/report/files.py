@@ -1,33 +1,20 @@
 """Files that a report reads besides predictions, each refused in a line if it is not what it should be."""
 
-import io
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from cxrbench.dataset.splits import COLUMNS, Split
 from cxrbench.errors import DataError
 from cxrbench.metrics.text import counted
 from cxrbench.report.drawable import refuse_undrawable
-from cxrbench.storage import read_bytes, read_text, status
+from cxrbench.runs import LOG
+from cxrbench.storage import read_text, regular
 
-LOG = "log.jsonl"  # as training names it
 EPOCH = ("epoch", "train_loss", "val_loss", "val_auroc", "lr", "images_per_s")
 DEEPEST = 20  # tables in tables
 LARGEST = 2**64  # of whole numbers
 BROKEN = (ValueError, TypeError, LookupError, RecursionError)  # what a wrong file may raise
-
-
-def regular(path: Path) -> Path:
-    """Pipes and devices would never end."""
-    if status(path).kind == "other":
-        raise DataError("not a regular file", got=path)
-    return path
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -77,18 +64,6 @@ def refuse_constant(name: str) -> None:
 def depth(value: Any) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(depth, inner), default=0)
-
-
-def read_split(path: Path) -> Split:
-    try:
-        table = pq.read_table(io.BytesIO(read_bytes(regular(path))))
-        frame: pd.DataFrame = table.select(COLUMNS).to_pandas(ignore_metadata=True).astype({"part": str})
-        if frame["patient"].dtype.kind not in "iu" or not frame["name"].map(lambda each: isinstance(each, str)).all():
-            raise ValueError("names must be texts, and patients whole numbers")
-    except (pa.ArrowException, OSError, ArithmeticError, *BROKEN) as error:
-        raise DataError("the run's split cannot be read", got=f"{path}: {' '.join(str(error).split()):.100}") from None
-    policy = (table.schema.metadata or {}).get(b"policy", path.name.encode(errors="replace"))
-    return Split(policy.decode(errors="replace"), frame)
 
 
 def read_log(path: Path, name: str, problems: list[str]) -> tuple[list[dict[str, Any]], int | None]:

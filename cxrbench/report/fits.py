@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cxrbench import fitted
 from cxrbench.config import RunConfig
 from cxrbench.errors import CxrError, DataError
-from cxrbench.fitted import CALIBRATION, THRESHOLDS, Fitted, Key, fit_key
+from cxrbench.fitted import CALIBRATION, THRESHOLDS, Fitted, Key, fit_key, read_calibration, read_thresholds
+from cxrbench.metrics.auroc import Floats
 from cxrbench.metrics.calibration import Calibration
 from cxrbench.predictions import Predictions
 from cxrbench.report.files import read_object
 from cxrbench.storage import exists
 
-Values = tuple[str, list[Any]] | None  # how it was fitted, and a value a finding
 NAMES = {THRESHOLDS: "thresholds", CALIBRATION: "calibration"}
 
 
@@ -46,23 +45,22 @@ def read_fits(
     how = f"cxrbench eval {folder} --data DIR --part val --fit --view {predictions.view}"
     others = f"fitted for another view or other weights; {how}"
 
-    def values(file: str, value: Callable[[Any], Any]) -> Values:
+    def tried(file: str, read: Callable[[Path, Key, tuple[str, ...]], tuple[Any, str]]) -> tuple[Any, str]:
         if file not in there:
-            return None
+            return None, ""
         try:
             if is_of_others(folder / file, key):
                 warnings.append(f"{name}: its {NAMES[file]} {'were' if file == THRESHOLDS else 'was'} {others}")
-                return None
-            return checked(fitted.read(folder / file, key, predictions.findings, value), folder / file)
+                return None, ""
+            found = read(folder, key, predictions.findings)
+            refuse_infinite(found[0], folder / file)
+            return found
         except (CxrError, OSError) as error:
             problems.append(f"{name}: {error}")
-            return None
+            return None, ""
 
-    rule, limits = values(THRESHOLDS, lambda each: np.nan if each is None else float(each)) or ("", None)
-    kind, lines = values(CALIBRATION, fitted.pair_of) or ("", None)
-    thresholds = None if limits is None else np.array(limits, np.float64)
-    calibration = None if lines is None else Calibration(*np.array(lines, np.float64).T)
-    return Fitted(thresholds, rule, calibration, kind), warnings
+    thresholds, calibration = tried(THRESHOLDS, read_thresholds), tried(CALIBRATION, read_calibration)
+    return Fitted(*thresholds, *calibration), warnings
 
 
 def is_of_others(path: Path, key: Key) -> bool:
@@ -70,7 +68,7 @@ def is_of_others(path: Path, key: Key) -> bool:
     return any(name in found and found[name] != ours for name, ours in key.items())
 
 
-def checked(found: Values, path: Path) -> Values:
-    if found and np.isinf(np.array(found[1], np.float64)).any():
+def refuse_infinite(found: Floats | Calibration | None, path: Path) -> None:
+    numbers = (found.slopes, found.intercepts) if isinstance(found, Calibration) else found
+    if numbers is not None and np.isinf(numbers).any():
         raise DataError("thresholds or calibration cannot be read", got=f"{path}: infinite", do="fit them again")
-    return found

@@ -11,20 +11,20 @@ from typing import Any
 
 from cxrbench import runs
 from cxrbench.config import RunConfig
-from cxrbench.dataset.splits import Split
+from cxrbench.dataset.splits import Split, read_split
 from cxrbench.errors import CxrError, DataError
 from cxrbench.fitted import Fitted
 from cxrbench.predictions import Predictions, load_predictions
 from cxrbench.report.drawable import refuse_undrawable
-from cxrbench.report.files import LOG, read_localization, read_log, read_object, read_split, regular
+from cxrbench.report.files import read_localization, read_log, read_object
 from cxrbench.report.fits import key_of, read_fits
 from cxrbench.scoring import read_scores
-from cxrbench.storage import exists, listing, sha256_of, status, walk
+from cxrbench.storage import exists, listing, regular, sha256_of, status, walk
 
-EVAL, BEST = "eval", Path("checkpoints", "best.safetensors")  # as training and evaluation name them
+EVAL, BEST = runs.EVAL, Path(runs.CHECKPOINTS, runs.BEST)
 START, END = "predictions-", ".parquet"
 BELOW = (EVAL, BEST.parts[0])  # a run's folders, whose files are the run's
-OF_TRAINING = (runs.SPLIT, runs.METRICS, LOG, BEST)  # an evaluation's own folder has none of them
+OF_TRAINING = (runs.SPLIT, runs.METRICS, runs.LOG, BEST)  # an evaluation's own folder has none of them
 DEEPEST = 6  # folders in a name
 NO_TEXT = re.compile("[\ud800-\udfff]")
 
@@ -104,7 +104,7 @@ def find(path: Path, wanted: Wanted, problems: list[str]) -> list[Found]:
     found = []
     for folder in folders:
         try:
-            found.append(of_folder(folder, named(folder, path), wanted, problems))
+            found.append(of_folder(folder, printable(runs.named(folder, path)), wanted, problems))
         except (CxrError, OSError) as error:
             problems.append(f"{folder}: {error}")
     return sorted(found, key=place_of)
@@ -131,12 +131,7 @@ def run_folders(path: Path) -> list[Path]:
 
 
 def is_of_run(name: str) -> bool:
-    return name in (runs.CONFIG, runs.SPLIT, LOG, BEST.name) or (name.startswith(START) and name.endswith(END))
-
-
-def named(run: Path, above: Path) -> str:
-    """A run by its own folder; one of several by its place among them."""
-    return printable((Path(above.resolve().name) / run.relative_to(above)).as_posix())
+    return name in (runs.CONFIG, runs.SPLIT, runs.LOG, runs.BEST) or is_predictions(name)
 
 
 def printable(text: object) -> str:
@@ -190,7 +185,7 @@ def of_folder(folder: Path, name: str, wanted: Wanted, problems: list[str]) -> F
     tried(read_object, runs.METRICS)  # to say so, if it is damaged: no figure is copied
     if config and not exists(folder / runs.METRICS):
         problems.append(f"{name}: no {runs.METRICS}: its training has not ended; cxrbench train --resume goes on")
-    epochs, best = tried(lambda path: read_log(path, name, problems), LOG) or ([], None)
+    epochs, best = tried(lambda path: read_log(path, name, problems), runs.LOG) or ([], None)
     checkpoint = tried(sha256_of, str(BEST))
     run = Found(
         name=name,
@@ -223,12 +218,11 @@ def has_predictions(folder: Path) -> bool:
 
 
 def prediction_files(folder: Path) -> list[Path]:
-    return [
-        place / name
-        for place in (folder / EVAL, folder)
-        for name in listing(place)
-        if name.startswith(START) and name.endswith(END)
-    ]
+    return [place / name for place in (folder / EVAL, folder) for name in listing(place) if is_predictions(name)]
+
+
+def is_predictions(name: str) -> bool:
+    return name.startswith(START) and name.endswith(END)
 
 
 def predictions_of(folder: Path, wanted: Wanted) -> tuple[Path, Predictions]:

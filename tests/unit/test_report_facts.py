@@ -21,7 +21,6 @@ from cxrbench.engine.checkpoint import BEST as BEST_NAME
 from cxrbench.engine.checkpoint import FOLDER
 from cxrbench.engine.record import LOG as LOG_NAME
 from cxrbench.errors import DataError
-from cxrbench.evaluating import EVAL as EVAL_NAME
 from cxrbench.fitted import fit_key, write_calibration, write_thresholds
 from cxrbench.labels import NIH14
 from cxrbench.metrics.compare import compare_all
@@ -31,6 +30,7 @@ from cxrbench.report import published
 from cxrbench.report.facts import Asked, gather
 from cxrbench.report.files import LOG
 from cxrbench.report.found import BEST, EVAL, Wanted
+from cxrbench.runs import EVAL as EVAL_NAME
 from tests.scores import FINDINGS, predictions
 
 FEW = 30  # draws
